@@ -1,0 +1,25 @@
+#include "base/clock.h"
+
+#include <errno.h>
+#include <time.h>
+
+int64_t clock_monotonic_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t clock_unix_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void clock_sleep_us(int64_t us)
+{
+    struct timespec left = { us / 1000000, us % 1000000 * 1000 };
+    while (nanosleep(&left, &left) != 0 && errno == EINTR)
+        continue;
+}

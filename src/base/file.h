@@ -1,0 +1,31 @@
+/* base/file.h - whole reads, whole writes and read-only maps, with every short count and EINTR dealt with.
+ * Any thread. */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include "ds4/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+ds4_status file_write_all(int fd, const void *bytes, size_t size, ds4_error *err);
+/* Reads exactly `size` bytes at `offset`; CORRUPT when the file ends first. */
+ds4_status file_read_at(int fd, uint64_t offset, void *out, size_t size, ds4_error *err);
+
+typedef struct file_map {
+    const uint8_t *bytes; /* NULL when size is 0 */
+    size_t size;
+    /* What the file was when it was mapped; file_map_check() compares. */
+    dev_t device;
+    ino_t inode;
+    struct timespec modified;
+    int fd;
+} file_map;
+
+/* Maps a regular file for reading (shared, so the page cache holds the only copy).
+ * Errors: NOT_FOUND, IO (cannot open), UNSUPPORTED (not a regular file), NO_MEMORY. */
+ds4_status file_map_open(file_map *out, const char *path, ds4_error *err);
+void file_map_close(file_map *map);
+
+#endif
