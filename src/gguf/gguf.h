@@ -1,0 +1,113 @@
+/* gguf/gguf.h - the door of the GGUF room: reads version 3 files, every byte hostile until checked; writes them too.
+ * Format and every check with its message: the weights specification, section 1.
+ * Threads: a gguf_file is immutable after gguf_open() and may be used by any number of threads at once.
+ * Lifetime: everything handed out points into the mapped file or into the gguf_file and lives until gguf_close(). */
+#ifndef GGUF_GGUF_H
+#define GGUF_GGUF_H
+
+#include "base/buffer.h"
+#include "ds4/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Value types of metadata; the numbers are the file's. */
+typedef enum gguf_value_type {
+    GGUF_UINT8 = 0,
+    GGUF_INT8 = 1,
+    GGUF_UINT16 = 2,
+    GGUF_INT16 = 3,
+    GGUF_UINT32 = 4,
+    GGUF_INT32 = 5,
+    GGUF_FLOAT32 = 6,
+    GGUF_BOOL = 7,
+    GGUF_STRING = 8,
+    GGUF_ARRAY = 9,
+    GGUF_UINT64 = 10,
+    GGUF_INT64 = 11,
+    GGUF_FLOAT64 = 12
+} gguf_value_type;
+
+/* Tensor types ("ggml types"); the numbers are the file's. Sizes of a type: gguf_type_about(). */
+typedef enum gguf_tensor_type {
+    GGUF_F32 = 0,
+    GGUF_F16 = 1,
+    GGUF_Q4_0 = 2,
+    GGUF_Q8_0 = 8,
+    GGUF_Q2_K = 10,
+    GGUF_Q3_K = 11,
+    GGUF_Q4_K = 12,
+    GGUF_Q5_K = 13,
+    GGUF_Q6_K = 14,
+    GGUF_IQ2_XXS = 16,
+    GGUF_I32 = 26,
+    GGUF_BF16 = 30,
+    GGUF_MXFP4 = 39
+} gguf_tensor_type;
+
+typedef struct gguf_type_info {
+    const char *name;      /* "Q8_0" */
+    uint32_t block_values; /* values per block along dim[0] */
+    uint32_t block_bytes;
+} gguf_type_info;
+
+/* NULL for types that the specification lists as unknown or removed. */
+const gguf_type_info *gguf_type_about(uint32_t type);
+
+typedef struct gguf_tensor {
+    slice name;
+    uint32_t type; /* gguf_tensor_type, or another known number */
+    uint32_t n_dims;
+    uint64_t dims[4]; /* dims[0] is the fastest; unused ones are 1 */
+    uint64_t n_values;
+    uint64_t row_bytes; /* bytes of dims[0] values */
+    const uint8_t *data; /* [n_bytes], into the map, aligned to the file's alignment */
+    uint64_t n_bytes;
+} gguf_tensor;
+
+typedef struct gguf_file gguf_file;
+
+/* Maps and checks the whole directory (checks 1-27 of section 1.4). A path "PREFIX-00001-of-00005.gguf" opens the set.
+ * The error text is what follows "ds4: <file>: "; advice, where there is some, comes after "; ".
+ * Errors: NOT_FOUND, IO, CORRUPT, UNSUPPORTED, NO_MEMORY. */
+ds4_status gguf_open(gguf_file **out, const char *path, ds4_error *err);
+/* The same for bytes in memory (tests, fuzzers); `bytes` must outlive the file and be 8-byte aligned. */
+ds4_status gguf_open_bytes(gguf_file **out, const void *bytes, size_t size, ds4_error *err);
+void gguf_close(gguf_file *file); /* NULL is fine */
+
+const char *gguf_path(const gguf_file *file);
+uint64_t gguf_file_bytes(const gguf_file *file); /* of all parts */
+
+uint64_t gguf_n_tensors(const gguf_file *file);
+const gguf_tensor *gguf_tensor_at(const gguf_file *file, uint64_t index); /* directory order */
+const gguf_tensor *gguf_tensor_find(const gguf_file *file, const char *name); /* NULL if absent */
+
+/* One metadata value. Arrays keep their element type and count; elements are read with the calls below. */
+typedef struct gguf_value {
+    slice key;
+    gguf_value_type type;
+    gguf_value_type element_type; /* of arrays */
+    uint64_t n;                   /* elements of an array; 1 otherwise */
+    const uint8_t *bytes;         /* the value's bytes in the file, checked to be all there */
+    size_t n_bytes;
+} gguf_value;
+
+uint64_t gguf_n_values(const gguf_file *file);
+const gguf_value *gguf_value_at(const gguf_file *file, uint64_t index);
+const gguf_value *gguf_value_find(const gguf_file *file, const char *key); /* NULL if absent */
+
+/* Typed reads. Any integer width is accepted for integers, f32 or f64 for floats (section 1.1), range-checked.
+ * Missing: NOT_FOUND "metadata key '%' is missing"; other type: UNSUPPORTED; out of range: CORRUPT. */
+ds4_status gguf_get_u32(const gguf_file *file, const char *key, uint32_t min, uint32_t max, uint32_t *out, ds4_error *err);
+ds4_status gguf_get_f32(const gguf_file *file, const char *key, float *out, ds4_error *err);
+ds4_status gguf_get_bool(const gguf_file *file, const char *key, bool *out, ds4_error *err);
+ds4_status gguf_get_string(const gguf_file *file, const char *key, slice *out, ds4_error *err);
+/* Elements of numeric arrays, converted with the same rules; a scalar counts as `n` equal elements when
+ * `index` is used against a scalar value. */
+ds4_status gguf_element_i64(const gguf_value *array, uint64_t index, int64_t *out, ds4_error *err);
+ds4_status gguf_element_f32(const gguf_value *array, uint64_t index, float *out, ds4_error *err);
+/* Walks a string array in order: start with *position = 0; false at the end. */
+bool gguf_next_string(const gguf_value *array, size_t *position, slice *out);
+
+#endif
