@@ -104,6 +104,7 @@ typedef struct engine_work {
     const uint32_t *tokens;
     uint32_t n_tokens;
     bool want_logits;  /* of the last token */
+    bool prefill;      /* tokens of a prompt; tells fault points and figures apart, the computation is the same */
     ds4_status status; /* out: OK; STATE_BAD: this sequence must be reset or dropped; other items are unaffected */
     ds4_error error;   /* out */
 } engine_work;
@@ -125,6 +126,8 @@ typedef enum engine_save_reason {
 } engine_save_reason;
 
 void engine_sequence_save(engine_sequence *sequence, engine_save_reason reason, bool frontier);
+/* Tokens since the last frontier that was handed to the store (or restored from it); the length if there was none. */
+uint32_t engine_sequence_unsaved(const engine_sequence *sequence);
 
 /* All or nothing: after DS4_OK the sequence is exactly at kv_plan_tokens(plan) with every row and counter of that
  * position; after any error it is empty. Call kv_plan_begin() first, and judge the plan afterwards. */

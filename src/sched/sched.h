@@ -94,7 +94,8 @@ ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_
 /* Queues a request. Errors: ARGUMENT (empty prompt, prompt longer than the context: text says both numbers),
  * NO_SPACE (queue full), CANCELLED (draining), NO_MEMORY. After DS4_OK on_done() will be called. */
 ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **out, ds4_error *err);
-/* Asks for an early end: on_done() follows soon with CANCELLED (or with the result that came first). */
+/* Asks for an early end: on_done() follows soon with CANCELLED (or with the result that came first). The scheduler must
+ * still be open. */
 void sched_cancel(sched_ticket *ticket);
 /* Gives the ticket back; any time, also before on_done() (the request then goes on unobserved by its owner's hand). */
 void sched_ticket_release(sched_ticket *ticket);

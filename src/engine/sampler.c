@@ -1,0 +1,237 @@
+/* engine/sampler.c - the sampling chain of the protocol specification, section 5.1, in its order and numbering. */
+#include "engine/engine.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PENALTY_WINDOW = 4096 }; /* tokens that the repetition penalty looks back on */
+
+typedef struct candidate {
+    float logit;
+    uint32_t id;
+    double weight; /* exp((logit - best) / temperature) */
+} candidate;
+
+struct engine_sampler {
+    engine_sampling options; /* .biases points to `biases` */
+    engine_bias *biases;
+    uint32_t n_vocab;
+    uint64_t random; /* state of xorshift64* */
+    float *logits;   /* [n_vocab] scratch: the changed logits */
+    candidate *candidates; /* [n_vocab] scratch */
+    /* Only when a penalty is set, else NULL. */
+    uint32_t *n_generated;          /* [n_vocab] how often each id was generated */
+    uint32_t *n_recent;             /* [n_vocab] how often each id is in the window */
+    uint32_t recent[PENALTY_WINDOW]; /* ring of the last tokens, prompt and output */
+    uint64_t n_noted;
+};
+
+engine_sampling engine_sampling_default(void)
+{
+    return (engine_sampling){ .temperature = 1.0f, .top_p = 1.0f, .min_p = 0.05f, .repetition_penalty = 1.0f };
+}
+
+/* Section 5.3: seed s starts the state with splitmix64(s); a zero state is replaced. */
+static uint64_t random_start(uint64_t seed)
+{
+    uint64_t z = seed + 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    z ^= z >> 31;
+    return z ? z : 0x9E3779B97F4A7C15u;
+}
+
+static double random_unit(engine_sampler *s)
+{
+    s->random ^= s->random >> 12;
+    s->random ^= s->random << 25;
+    s->random ^= s->random >> 27;
+    return (double)((s->random * 0x2545F4914F6CDD1Du) >> 40) / 16777216.0;
+}
+
+static bool has_penalty(const engine_sampling *o)
+{
+    return o->presence_penalty != 0 || o->frequency_penalty != 0 || o->repetition_penalty != 1;
+}
+
+ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
+{
+    *out = NULL;
+    for (uint32_t i = 0; i < options->n_biases; i++)
+        if (options->biases[i].id >= n_vocab)
+            return ds4_fail(err, DS4_ERR_ARGUMENT, "logit_bias: token id %u is outside the vocabulary of %u",
+                            options->biases[i].id, n_vocab);
+    engine_sampler *s = calloc(1, sizeof *s);
+    if (!s)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for a sampler");
+    s->options = *options;
+    s->n_vocab = n_vocab;
+    s->random = random_start(options->seed);
+    s->logits = malloc(n_vocab * sizeof *s->logits);
+    s->candidates = malloc(n_vocab * sizeof *s->candidates);
+    s->biases = malloc((options->n_biases ? options->n_biases : 1) * sizeof *s->biases);
+    bool complete = s->logits && s->candidates && s->biases;
+    if (has_penalty(options)) {
+        s->n_generated = calloc(n_vocab, sizeof *s->n_generated);
+        s->n_recent = calloc(n_vocab, sizeof *s->n_recent);
+        complete = complete && s->n_generated && s->n_recent;
+    }
+    if (!complete) {
+        engine_sampler_free(s);
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for a sampler");
+    }
+    if (options->n_biases)
+        memcpy(s->biases, options->biases, options->n_biases * sizeof *s->biases);
+    s->options.biases = s->biases;
+    *out = s;
+    return DS4_OK;
+}
+
+void engine_sampler_free(engine_sampler *s)
+{
+    if (!s)
+        return;
+    free(s->logits);
+    free(s->candidates);
+    free(s->biases);
+    free(s->n_generated);
+    free(s->n_recent);
+    free(s);
+}
+
+void engine_sampler_note(engine_sampler *s, const uint32_t *ids, size_t n, bool generated)
+{
+    if (!s->n_recent)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] >= s->n_vocab)
+            continue;
+        uint32_t *place = &s->recent[s->n_noted % PENALTY_WINDOW];
+        if (s->n_noted >= PENALTY_WINDOW)
+            s->n_recent[*place]--;
+        *place = ids[i];
+        s->n_recent[ids[i]]++;
+        s->n_noted++;
+        if (generated)
+            s->n_generated[ids[i]]++;
+    }
+}
+
+/* Steps 1-3: biases and penalties on a copy of the logits. */
+static void change_logits(engine_sampler *s, const float *logits)
+{
+    const engine_sampling *o = &s->options;
+    float *z = s->logits;
+    memcpy(z, logits, s->n_vocab * sizeof *z);
+    for (uint32_t i = 0; i < o->n_biases; i++)
+        z[o->biases[i].id] += o->biases[i].bias;
+    if (!s->n_recent)
+        return;
+    for (uint32_t i = 0; i < s->n_vocab; i++) {
+        if (s->n_recent[i])
+            z[i] = z[i] > 0 ? z[i] / o->repetition_penalty : z[i] * o->repetition_penalty;
+        if (s->n_generated[i])
+            z[i] -= o->frequency_penalty * (float)s->n_generated[i] + o->presence_penalty;
+    }
+}
+
+/* The lowest id of the largest finite logit; false if none is finite. */
+static bool best_of(const float *z, uint32_t n, uint32_t *best)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < n; i++)
+        if (isfinite(z[i]) && (!found || z[i] > z[*best])) {
+            *best = i;
+            found = true;
+        }
+    return found;
+}
+
+static int by_logit_then_id(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    if (x->logit != y->logit)
+        return x->logit > y->logit ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* Steps 6-11. `best` is the argmax. */
+static uint32_t draw(engine_sampler *s, uint32_t best)
+{
+    const engine_sampling *o = &s->options;
+    const float *z = s->logits;
+    candidate *c = s->candidates;
+    const double top = z[best];
+    double all = 0; /* W of step 8: over what top_k leaves */
+    size_t n = 0;
+    /* Without top_k the sum needs no order, and what min_p drops needs no sorting. */
+    for (uint32_t i = 0; i < s->n_vocab; i++) {
+        if (!isfinite(z[i]))
+            continue;
+        const double weight = exp((z[i] - top) / o->temperature);
+        all += weight;
+        if (o->top_k || i == best || weight >= o->min_p)
+            c[n++] = (candidate){ z[i], i, weight };
+    }
+    qsort(c, n, sizeof *c, by_logit_then_id);
+    if (o->top_k) {
+        n = n < o->top_k ? n : o->top_k;
+        all = 0;
+        for (size_t i = 0; i < n; i++)
+            all += c[i].weight;
+        while (n > 1 && c[n - 1].weight < o->min_p)
+            n--;
+    }
+    double kept = 0;
+    size_t n_kept = 0;
+    while (n_kept < n && (n_kept == 0 || kept < o->top_p * all))
+        kept += c[n_kept++].weight;
+    double rest = random_unit(s) * kept;
+    for (size_t i = 0; i < n_kept; i++) {
+        rest -= c[i].weight;
+        if (rest < 0)
+            return c[i].id;
+    }
+    return c[n_kept - 1].id;
+}
+
+ds4_status engine_sampler_pick(engine_sampler *s, const float *logits, bool greedy, uint32_t *id, ds4_error *err)
+{
+    const engine_sampling *o = &s->options;
+    uint32_t best = 0;
+    change_logits(s, logits);
+    if (!best_of(s->logits, s->n_vocab, &best))
+        return ds4_fail(err, DS4_ERR_STATE_BAD, "no finite logit among %u", s->n_vocab);
+    if (greedy || o->temperature <= 0 || o->top_k == 1 || o->top_p <= 0)
+        *id = best;
+    else
+        *id = draw(s, best);
+    return DS4_OK;
+}
+
+float engine_logprobs(const float *logits, uint32_t n_vocab, uint32_t id, engine_logprob *top, uint32_t n_top)
+{
+    uint32_t best = 0;
+    if (!best_of(logits, n_vocab, &best))
+        return -INFINITY;
+    double sum = 0;
+    for (uint32_t i = 0; i < n_vocab; i++)
+        if (isfinite(logits[i]))
+            sum += exp((double)logits[i] - logits[best]);
+    const double log_sum = (double)logits[best] + log(sum);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_vocab && n_top; i++) {
+        if (!isfinite(logits[i]) || (n == n_top && (float)(logits[i] - log_sum) <= top[n - 1].logprob))
+            continue;
+        /* Insertion keeps equal values in order of id. */
+        const engine_logprob entry = { i, (float)(logits[i] - log_sum) };
+        uint32_t at = n < n_top ? n++ : n_top - 1;
+        for (; at > 0 && top[at - 1].logprob < entry.logprob; at--)
+            top[at] = top[at - 1];
+        top[at] = entry;
+    }
+    for (; n < n_top; n++)
+        top[n] = (engine_logprob){ UINT32_MAX, -INFINITY };
+    return isfinite(logits[id]) ? (float)(logits[id] - log_sum) : -INFINITY;
+}

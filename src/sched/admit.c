@@ -1,0 +1,145 @@
+/* sched/admit.c - from the queue into a slot: which resident state a prompt can go on from, and whether the store has
+ * something better. What is decided here: live, exact(n) or clean (kvstore specification, section 6). */
+#include "sched/sched_state.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* A search gives up after half of what prefilling would take (--kv-restore-deadline), but not before this. */
+enum { DEADLINE_MIN_US = 2 * 1000 * 1000 };
+
+static int64_t search_deadline(sched *s, uint32_t n_tokens)
+{
+    pthread_mutex_lock(&s->lock);
+    const uint64_t n = s->metrics.prefill_tokens_total;
+    const int64_t us = s->metrics.prefill_us_total;
+    pthread_mutex_unlock(&s->lock);
+    int64_t patience = 0;
+    if (n > 0)
+        patience = (int64_t)(0.5 * (double)us / (double)n * n_tokens);
+    if (patience < DEADLINE_MIN_US)
+        patience = DEADLINE_MIN_US;
+    return clock_monotonic_us() + patience;
+}
+
+static void tell_start(job *j)
+{
+    if (j->request.on_start)
+        j->request.on_start(j->request.user, j->request.n_prompt, j->n_cached);
+}
+
+/* Keeps the first n tokens of the slot's state, or empties it. What nobody has saved yet is saved first. */
+static void keep_live(sched *s, job *j, uint32_t n)
+{
+    slot *at = j->slot;
+    if (!at->sequence) {
+        ds4_error err = { 0 };
+        if (engine_sequence_new(&at->sequence, s->engine, &err) != DS4_OK) {
+            finish_job(s, j, SCHED_FINISH_ERROR, err.status, err.text);
+            return;
+        }
+    }
+    if (n > 0 && engine_sequence_rewind(at->sequence, n, NULL) == DS4_OK) {
+        j->n_cached = n;
+        j->source = SCHED_SOURCE_LIVE;
+    } else {
+        if (engine_sequence_length(at->sequence) >= s->options.min_cached_tokens)
+            engine_sequence_save(at->sequence, ENGINE_SAVE_DISPLACED, true);
+        restart_clean(s, j);
+    }
+}
+
+/* The state of a plan replaces the slot's. Any error empties the slot: the request goes clean. */
+static void restore(sched *s, job *j, kv_plan *plan)
+{
+    slot *at = j->slot;
+    ds4_error err = { 0 };
+    keep_live(s, j, 0);
+    if (j->state == JOB_DONE) {
+        librarian_judge(s->librarian, plan, LIBRARIAN_ACQUIT, 0, DS4_OK, NULL);
+        return;
+    }
+    const int64_t begin_us = clock_monotonic_us();
+    const ds4_status status = engine_sequence_restore(at->sequence, plan, &err);
+    at->plan = plan;
+    at->stage = PLAN_TRIAL;
+    at->upload_us = clock_monotonic_us() - begin_us;
+    if (status != DS4_OK) {
+        fail_job(s, j, &err);
+        return;
+    }
+    j->n_cached = engine_sequence_length(at->sequence);
+    j->source = SCHED_SOURCE_DISK;
+    pthread_mutex_lock(&s->lock);
+    s->metrics.restores_total++;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void run(sched *s, job *j)
+{
+    j->state = JOB_RUNNING;
+    j->started_us = clock_monotonic_us();
+    j->slot->last_use = ++s->n_admissions;
+    pthread_mutex_lock(&s->lock);
+    s->metrics.n_queued--;
+    s->metrics.n_running++;
+    if (j->source == SCHED_SOURCE_LIVE)
+        s->metrics.reused_live_tokens_total += j->n_cached;
+    if (j->source == SCHED_SOURCE_DISK)
+        s->metrics.reused_disk_tokens_total += j->n_cached;
+    pthread_mutex_unlock(&s->lock);
+    tell_start(j);
+}
+
+void admit_answer(sched *s, job *j, kv_plan *plan)
+{
+    if (s->cancel_all || atomic_load_explicit(&j->cancelled, memory_order_acquire)) {
+        if (plan)
+            librarian_judge(s->librarian, plan, LIBRARIAN_ACQUIT, 0, DS4_OK, NULL);
+        finish_job(s, j, SCHED_FINISH_CANCELLED, DS4_OK, "");
+        return;
+    }
+    if (plan)
+        restore(s, j, plan);
+    else
+        keep_live(s, j, j->n_live);
+    if (j->state == JOB_PLANNING)
+        run(s, j);
+}
+
+static void admit(sched *s, job *j, slot *at, uint32_t n_live)
+{
+    j->slot = at;
+    j->state = JOB_PLANNING;
+    j->n_live = n_live;
+    at->job = j;
+    const uint32_t min_tokens = n_live + s->options.min_cached_tokens;
+    /* No search when even the best hit would save less than it costs. */
+    if (j->request.no_cache || !engine_store(s->engine) || j->request.n_prompt < min_tokens) {
+        admit_answer(s, j, NULL);
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    uint32_t i = 0;
+    while (s->planning[i])
+        i++; /* there is a place for each slot */
+    s->planning[i] = j;
+    pthread_mutex_unlock(&s->lock);
+    librarian_find(s->librarian, j->history.ids, j->request.n_prompt, min_tokens,
+                   search_deadline(s, j->request.n_prompt), j);
+}
+
+void admit_waiting(sched *s)
+{
+    while (s->queue_head) {
+        job *j = s->queue_head;
+        uint32_t n_live = 0;
+        slot *at = slot_choose(s->slots, s->options.n_slots, j->history.ids, j->request.n_prompt, &n_live);
+        if (!at)
+            return;
+        s->queue_head = j->next;
+        if (!s->queue_head)
+            s->queue_tail = NULL;
+        admit(s, j, at, j->request.no_cache ? 0 : n_live);
+    }
+}

@@ -1,0 +1,58 @@
+/* sched/sched_state.h - what the files of this room share: the scheduler's fields, grouped by who may touch them. */
+#ifndef SCHED_SCHED_STATE_H
+#define SCHED_SCHED_STATE_H
+
+#include "sched/job.h"
+#include "sched/librarian.h"
+#include "sched/sched.h"
+#include "sched/slot.h"
+
+#include <pthread.h>
+
+struct sched {
+    /* Constant after sched_open(). */
+    engine *engine;
+    sched_options options;
+    librarian *librarian;
+    uint32_t n_ctx, n_vocab;
+    pthread_t thread;
+
+    /* Guarded by `lock`; `wake` is signalled when any of them changes, `idle` when n_open reaches 0. */
+    pthread_mutex_t lock;
+    pthread_cond_t wake, idle;
+    job *inbox_head, *inbox_tail; /* submitted, not yet seen by the engine thread */
+    job **planning;               /* [n_slots] whose searches are out, so that `answers` always has room */
+    kv_plan **answers;            /* [n_slots] parallel to `planning` */
+    bool *answered;               /* [n_slots] */
+    uint32_t n_open;              /* submitted and not yet done */
+    bool draining, stopping, poked;
+    int64_t save_us;
+    sched_metrics metrics;
+
+    /* Engine thread only. */
+    slot *slots; /* [options.n_slots] */
+    job *queue_head, *queue_tail; /* waiting for a slot, oldest first (linked by job.next) */
+    bool cancel_all; /* stopping: what still runs is cancelled */
+    uint64_t n_admissions;
+    uint32_t turn; /* whose prefill comes next, round robin over the slots */
+    engine_work *work;  /* [n_slots] the step being built */
+    job **work_jobs;    /* [n_slots] parallel to `work` */
+};
+
+/* ---- admit.c: from the queue into a slot ---- */
+void admit_waiting(sched *s);                          /* starts as many as there are idle slots */
+void admit_answer(sched *s, job *j, kv_plan *plan);    /* the librarian has looked */
+
+/* ---- step.c: one batch ---- */
+bool step_once(sched *s); /* false: there was nothing to run */
+
+/* ---- finish.c: how requests end, and what failure means ---- */
+void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const char *text);
+/* Work of a running job failed: retries clean once if the state was not this request's own, else ends it. */
+void fail_job(sched *s, job *j, const ds4_error *why);
+/* The job's state has finite logits after everything in its history: settles what is open about its plan. */
+void prove_job(sched *s, job *j);
+/* Empties the job's slot; the request will be evaluated from position 0. */
+void restart_clean(sched *s, job *j);
+
+#endif
