@@ -28,6 +28,7 @@ typedef struct engine_options {
     uint64_t kv_min_free_bytes; /* 0: default */
     uint32_t kv_segment_tokens; /* 0: default (1024); a multiple of every compression ratio */
     uint32_t kv_crash_strikes;  /* 0: default (1) */
+    uint32_t kv_shutdown_ms;    /* how long closing may write what is still queued (--kv-shutdown-ms) */
     bool kv_read_only;
     bool kv_exact;
 } engine_options;
