@@ -1,0 +1,199 @@
+"""What the end-to-end tests share: a ds4-server as a child process, its log, its store, and requests to it.
+
+Standard library only. The program and the model come from the environment of the test runner:
+    DS4_BUILD   build folder whose bin/ds4-server is tested (default: ./build-faults, which has the fault points)
+    DS4_MODEL   model file (default: models/ds4-mini.gguf)
+"""
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("DS4_BUILD", ROOT / "build-faults"))
+MODEL = pathlib.Path(os.environ.get("DS4_MODEL", ROOT / "models" / "ds4-mini.gguf"))
+SERVER = BUILD / "bin" / "ds4-server"
+
+# Small segments, so that short test prompts have stems, and every checkpoint counts.
+STORE_FLAGS = ["--kv-segment", "128", "--kv-cache-min-tokens", "64", "--kv-min-free", "1"]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """A ds4-server on a free port. Use as a context manager; what is left running is killed."""
+
+    def __init__(self, store=None, faults=None, flags=(), log=None, model=None):
+        self.port = free_port()
+        self.log_path = pathlib.Path(log or tempfile.mkstemp(prefix="ds4-log-")[1])
+        command = [str(SERVER), "-m", str(model or MODEL), "--host", "127.0.0.1", "--port", str(self.port), "-c", "8192"]
+        if store:
+            command += ["--kv-disk-dir", str(store)] + STORE_FLAGS
+        command += list(flags)
+        env = {k: v for k, v in os.environ.items() if not k.startswith("DS4_KV_")}
+        if faults:
+            env["DS4_KV_FAULT"] = faults
+        fault_log = getattr(self, "fault_log", None) or os.environ.get("DS4_TEST_FAULT_LOG")
+        if fault_log:
+            env["DS4_KV_FAULT_LOG"] = str(fault_log)
+        self.log_file = open(self.log_path, "ab")
+        self.child = subprocess.Popen(command, stdout=self.log_file, stderr=self.log_file, env=env,
+                                      stdin=subprocess.DEVNULL)
+
+    def __enter__(self):
+        self.wait_ready()
+        return self
+
+    def __exit__(self, *exception):
+        self.kill()
+
+    def wait_ready(self, seconds=60):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.child.poll() is not None:
+                raise AssertionError(f"the server ended with {self.child.returncode}:\n{self.log()}")
+            try:
+                if self.get("/health")[0] == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise AssertionError(f"the server did not become ready:\n{self.log()}")
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def kill(self):
+        """kill -9"""
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGKILL)
+        self.child.wait()
+        self.log_file.close()
+
+    def stop(self, seconds=30):
+        """SIGTERM; returns the exit code."""
+        self.child.send_signal(signal.SIGTERM)
+        code = self.child.wait(seconds)
+        self.log_file.close()
+        return code
+
+    # ---- requests
+
+    def get(self, path):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def post(self, body, path="/v1/chat/completions", timeout=300):
+        """The status and the parsed answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def chat(self, messages, **more):
+        """One greedy answer: (text, usage). Fails unless the status is 200."""
+        body = {"messages": messages, "temperature": 0, "thinking": {"type": "disabled"}, "max_tokens": 24}
+        body.update(more)
+        status, answer = self.post(body)
+        assert status == 200, f"HTTP {status}: {answer}\n{self.log()}"
+        return answer["choices"][0]["message"]["content"], answer["usage"]
+
+    def stream(self, messages, **more):
+        """The same through SSE: (text, usage, final chunk's finish_reason)."""
+        body = {"messages": messages, "temperature": 0, "thinking": {"type": "disabled"}, "max_tokens": 24,
+                "stream": True, "stream_options": {"include_usage": True}}
+        body.update(more)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        text, usage, finish = "", None, None
+        try:
+            connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            for line in answer:
+                line = line.decode().strip()
+                if not line.startswith("data: ") or line == "data: [DONE]":
+                    continue
+                chunk = json.loads(line[6:])
+                assert "error" not in chunk, chunk
+                if chunk.get("usage"):
+                    usage = chunk["usage"]
+                for choice in chunk["choices"]:
+                    text += choice["delta"].get("content") or ""
+                    finish = choice["finish_reason"] or finish
+            return text, usage, finish
+        finally:
+            connection.close()
+
+    def metric(self, name):
+        """The value of a metric without labels, or the sum over its labels."""
+        total, found = 0.0, False
+        for line in self.get("/metrics")[1].splitlines():
+            match = re.match(rf"{name}(\{{[^}}]*\}})? ([0-9.e+-]+)$", line)
+            if match:
+                total, found = total + float(match.group(2)), True
+        assert found, f"no metric {name}"
+        return total
+
+    def wait_saved(self, seconds=30):
+        """Until the writer's queue is empty (twice in a row: the engine may just be handing something over)."""
+        end, calm = time.monotonic() + seconds, 0
+        while calm < 3:
+            assert time.monotonic() < end, f"the store's queue does not drain:\n{self.log()}"
+            calm = calm + 1 if self.metric("ds4_kv_queue_jobs") == 0 else 0
+            time.sleep(0.02)
+
+
+def new_store():
+    return pathlib.Path(tempfile.mkdtemp(prefix="ds4-store-"))
+
+
+def drop_store(path):
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def objects(store, kind="*"):
+    """Published objects, by name: kind "s" (segments), "f" (frontiers) or "*"."""
+    return sorted(store.glob(f"o/??/*.{kind}"))
+
+
+# ---- conversations
+
+WORDS = ("harbour lantern copper meadow violet thunder paper window orchard silver compass river garden marble "
+         "candle forest anchor bridge feather saddle").split()
+
+
+def story(seed, n_words):
+    """Text that differs early for every seed and never repeats in long runs."""
+    value, out = seed * 7919 + 17, []
+    for _ in range(n_words):
+        value = (value * 1103515245 + 12345) % 2147483648
+        out.append(WORDS[(value >> 8) % len(WORDS)])
+    return " ".join(out) + "."
+
+
+def opening(seed, n_words=220):
+    return [{"role": "system", "content": f"You keep notes. Case {seed}. " + story(seed, n_words)},
+            {"role": "user", "content": f"What is {20 + seed} + {11 + seed}?"}]
+
+
+def continued(messages, answer, question):
+    return messages + [{"role": "assistant", "content": answer}, {"role": "user", "content": question}]

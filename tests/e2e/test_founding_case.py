@@ -1,0 +1,138 @@
+"""The founding case (kvstore specification, suites E2, E3 and E4; told in docs/founding-case.md).
+
+A checkpoint is saved, the server is killed, and after the restart the engine fails on the restored state. The client
+must see nothing but latency; the checkpoint must never be used again."""
+import re
+import unittest
+
+import harness
+
+
+class FoundingCase(unittest.TestCase):
+    def setUp(self):
+        self.store = harness.new_store()
+        self.addCleanup(harness.drop_store, self.store)
+        self.messages = harness.opening(1)
+        with harness.Server(self.store) as server:
+            answer, usage = server.chat(self.messages)
+            self.assertEqual(usage["prompt_tokens_details"]["cached_tokens"], 0)
+            server.wait_saved()
+        # __exit__ was a kill -9.
+        self.assertTrue(harness.objects(self.store, "f"), "nothing was saved")
+        self.next = harness.continued(self.messages, answer, "And what is 31 + 44?")
+        with harness.Server() as cold:
+            self.cold, _ = cold.chat(self.next)
+
+    def key_of(self, log, event):
+        match = re.search(rf"kv {event} .*?key=([0-9a-f]{{12}})", log)
+        self.assertTrue(match, f"no 'kv {event}' line in the log:\n{log}")
+        return match.group(1)
+
+    def test_a_checkpoint_survives_kill_9_and_gives_the_same_answer(self):
+        with harness.Server(self.store) as server:
+            answer, usage = server.chat(self.next)
+            self.assertEqual(answer, self.cold)
+            self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], 64)
+            self.assertIn("kv restore plan=exact", server.log())
+
+    def test_a_state_that_fails_is_condemned_and_the_request_is_answered(self):
+        with harness.Server(self.store, faults="engine.prefill:STATE_BAD@1") as server:
+            answer, usage = server.chat(self.next)
+            self.assertEqual(answer, self.cold)
+            self.assertEqual(usage["prompt_tokens_details"]["cached_tokens"], 0)
+            server.wait_saved()
+            log = server.log()
+            suspect, condemned = self.key_of(log, "suspect"), self.key_of(log, "condemned")
+            self.assertEqual(suspect, condemned)
+            self.assertEqual(server.metric("ds4_kv_retry_clean_total"), 1)
+            # It has left its place, and the verdict is on disk.
+            self.assertTrue(list((self.store / "quarantine").iterdir()))
+            self.assertTrue(any(p.name.startswith(condemned) for p in (self.store / "poison").iterdir()))
+            # The next request does not touch it...
+            again, _ = server.chat(self.next)
+            self.assertEqual(again, self.cold)
+            self.assertNotRegex(server.log()[len(log):], rf"kv restore .*key={condemned}")
+        # ...and neither does the next start.
+        with harness.Server(self.store) as server:
+            again, _ = server.chat(self.next)
+            self.assertEqual(again, self.cold)
+            self.assertNotRegex(server.log(), rf"kv restore .*key={condemned}")
+
+    def test_streams_see_nothing_of_it_either(self):
+        with harness.Server(self.store, faults="engine.prefill:STATE_BAD@1") as server:
+            text, usage, finish = server.stream(self.next)
+            self.assertEqual(text, self.cold)
+            self.assertIn(finish, ("stop", "length"))
+            self.assertIn("kv condemned", server.log())
+
+    def test_a_failure_in_decoding_after_a_restore_is_retried_with_the_sent_tokens(self):
+        with harness.Server(self.store, faults="engine.decode:STATE_BAD@2") as server:
+            text, _, _ = server.stream(self.next)
+            self.assertEqual(text, self.cold)
+            self.assertIn("kv condemned", server.log())
+
+    def test_a_failure_of_the_clean_retry_too_acquits(self):
+        with harness.Server(self.store, faults="engine.prefill:STATE_BAD@1;engine.prefill:STATE_BAD@2") as server:
+            status, answer = server.post({"messages": self.next, "temperature": 0, "thinking": {"type": "disabled"},
+                                          "max_tokens": 8})
+            self.assertEqual(status, 500, answer)
+            self.assertEqual(answer["error"]["type"], "server_error")
+            self.assertNotIn("kv condemned", server.log())
+            again, usage = server.chat(self.next)
+            self.assertEqual(again, self.cold)
+            self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], 64)
+
+    def test_out_of_memory_is_no_verdict(self):
+        with harness.Server(self.store, faults="engine.prefill:OOM@1") as server:
+            answer, _ = server.chat(self.next)
+            self.assertEqual(answer, self.cold)
+            self.assertNotIn("kv condemned", server.log())
+
+    def test_an_upload_that_fails_or_comes_short_never_reaches_the_client(self):
+        for fault in ("restore.upload:EIO@1", "restore.upload:short:100@1", "restore.reset:STATE_BAD@1",
+                      "restore.after_upload:STATE_BAD@1", "restore.first_chunk:STATE_BAD@1"):
+            with self.subTest(fault=fault), harness.Server(self.store, faults=fault) as server:
+                answer, _ = server.chat(self.next)
+                self.assertEqual(answer, self.cold)
+                server.wait_saved()
+
+    def test_a_load_that_kills_the_process_is_not_met_twice(self):
+        for fault in ("restore.after_intent:kill@1", "restore.first_chunk:kill@1"):
+            with self.subTest(fault=fault):
+                self.tearDownStore()
+                server = harness.Server(self.store, faults=fault)
+                server.wait_ready()
+                with self.assertRaises((OSError, harness.http.client.HTTPException)):
+                    server.post({"messages": self.next, "temperature": 0, "thinking": {"type": "disabled"}})
+                server.child.wait(30)
+                self.assertTrue(list((self.store / "intent").iterdir()), "no intent record was left")
+                with harness.Server(self.store) as server:
+                    answer, usage = server.chat(self.next)
+                    self.assertEqual(answer, self.cold)
+                    self.assertEqual(usage["prompt_tokens_details"]["cached_tokens"], 0)
+                    self.assertTrue(list((self.store / "poison").iterdir()))
+                    self.assertFalse(list((self.store / "intent").iterdir()))
+
+    def tearDownStore(self):
+        """A fresh store with the same checkpoint."""
+        harness.drop_store(self.store)
+        self.store.mkdir(mode=0o700)
+        with harness.Server(self.store) as server:
+            server.chat(self.messages)
+            server.wait_saved()
+
+    def test_sigterm_saves_what_is_resident(self):
+        harness.drop_store(self.store)
+        self.store.mkdir(mode=0o700)
+        server = harness.Server(self.store)
+        server.wait_ready()
+        server.chat(self.messages)
+        self.assertEqual(server.stop(), 0)
+        with harness.Server(self.store) as server:
+            answer, usage = server.chat(self.next)
+            self.assertEqual(answer, self.cold)
+            self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], 64)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
