@@ -18,7 +18,7 @@ typedef struct errand {
     int64_t us;
     librarian_verdict verdict;
     ds4_status why;
-    char detail[160];
+    char detail[240];
 } errand;
 
 struct librarian {

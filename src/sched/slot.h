@@ -23,7 +23,7 @@ typedef struct slot {
     plan_stage stage;
     int64_t upload_us;  /* how long copying the plan into the sequence took */
     int64_t suspect_us; /* when the suspicion arose */
-    char suspicion[160]; /* at PLAN_SUSPECT: the first error's words */
+    char suspicion[240]; /* at PLAN_SUSPECT: the first error's words */
     ds4_status suspicion_status;
 } slot;
 

@@ -1,0 +1,231 @@
+/* The sampling chain against the protocol specification, section 5.1, written a second time in the plainest way. */
+#include "engine/engine.h"
+#include "support/support.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VOCAB = 61 };
+
+static engine_sampler *sampler_of(const engine_sampling *o)
+{
+    engine_sampler *s = NULL;
+    assert_int_equal(engine_sampler_new(&s, o, VOCAB, NULL), DS4_OK);
+    return s;
+}
+
+/* Steps 6-11 with a full sort and no shortcuts; `u` is the random number. */
+static uint32_t plain_draw(const float *z, const engine_sampling *o, double u)
+{
+    uint32_t order[VOCAB];
+    double w[VOCAB], all = 0, kept = 0;
+    size_t n = 0;
+    for (uint32_t i = 0; i < VOCAB; i++)
+        if (isfinite(z[i]))
+            order[n++] = i;
+    for (size_t i = 1; i < n; i++)
+        for (size_t k = i; k > 0 && (z[order[k]] > z[order[k - 1]] ||
+                                     (z[order[k]] == z[order[k - 1]] && order[k] < order[k - 1]));
+             k--) {
+            const uint32_t swap = order[k];
+            order[k] = order[k - 1];
+            order[k - 1] = swap;
+        }
+    if (o->top_k && n > o->top_k)
+        n = o->top_k;
+    for (size_t i = 0; i < n; i++)
+        all += w[i] = exp(((double)z[order[i]] - z[order[0]]) / o->temperature);
+    size_t n_min = 1;
+    while (n_min < n && w[n_min] >= o->min_p)
+        n_min++;
+    size_t n_kept = 0;
+    while (n_kept < n_min && (n_kept == 0 || kept < o->top_p * all))
+        kept += w[n_kept++];
+    double rest = u * kept;
+    for (size_t i = 0; i < n_kept; i++) {
+        rest -= w[i];
+        if (rest < 0)
+            return order[i];
+    }
+    return order[n_kept - 1];
+}
+
+/* The generator of section 5.3, written down again. */
+static double plain_unit(uint64_t *x)
+{
+    *x ^= *x >> 12;
+    *x ^= *x << 25;
+    *x ^= *x >> 27;
+    return (double)((*x * 0x2545F4914F6CDD1Du) >> 40) / 16777216.0;
+}
+
+static uint64_t plain_seed(uint64_t s)
+{
+    uint64_t z = s + 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static void the_chain_agrees_with_its_plain_form(void **state)
+{
+    (void)state;
+    const engine_sampling cases[] = {
+        { .temperature = 1, .top_p = 1, .min_p = 0.05f, .repetition_penalty = 1, .seed = 1 },
+        { .temperature = 0.7f, .top_p = 0.9f, .min_p = 0, .repetition_penalty = 1, .seed = 2 },
+        { .temperature = 1.8f, .top_p = 1, .min_p = 0, .top_k = 5, .repetition_penalty = 1, .seed = 0 },
+        { .temperature = 1, .top_p = 0.5f, .min_p = 0.2f, .top_k = 20, .repetition_penalty = 1, .seed = 77 },
+        { .temperature = 0.1f, .top_p = 0.999f, .min_p = 0.01f, .repetition_penalty = 1, .seed = UINT64_MAX },
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        engine_sampler *s = sampler_of(&cases[c]);
+        uint64_t x = plain_seed(cases[c].seed);
+        for (uint64_t round = 0; round < 400; round++) {
+            float *z = test_random_f32(VOCAB, round * 31 + c);
+            for (size_t i = 0; i < VOCAB; i++)
+                z[i] = roundf(z[i] * 4) / 2; /* ties on purpose */
+            if (round % 7 == 0)
+                z[round % VOCAB] = round % 2 ? NAN : -INFINITY;
+            uint32_t got = 0;
+            assert_int_equal(engine_sampler_pick(s, z, false, &got, NULL), DS4_OK);
+            assert_int_equal(got, plain_draw(z, &cases[c], plain_unit(&x)));
+            free(z);
+        }
+        engine_sampler_free(s);
+    }
+}
+
+static void greedy_takes_the_lowest_of_equal_ids_and_no_random_number(void **state)
+{
+    (void)state;
+    float z[VOCAB] = { 0 };
+    z[9] = z[4] = 3;
+    engine_sampling o = engine_sampling_default();
+    o.seed = 5;
+    engine_sampler *a = sampler_of(&o), *b = sampler_of(&o);
+    uint32_t id = 99, other = 98;
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(engine_sampler_pick(a, z, true, &id, NULL), DS4_OK);
+        assert_int_equal(id, 4);
+    }
+    for (int i = 0; i < 20; i++) { /* both generators still stand at the same place */
+        float *noise = test_random_f32(VOCAB, (uint64_t)i);
+        engine_sampler_pick(a, noise, false, &id, NULL);
+        engine_sampler_pick(b, noise, false, &other, NULL);
+        assert_int_equal(id, other);
+        free(noise);
+    }
+    engine_sampler_free(a);
+    engine_sampler_free(b);
+    const engine_sampling greedy[] = { { .temperature = 0, .top_p = 1, .repetition_penalty = 1 },
+                                       { .temperature = 1, .top_p = 0, .repetition_penalty = 1 },
+                                       { .temperature = 1, .top_p = 1, .top_k = 1, .repetition_penalty = 1 } };
+    for (size_t i = 0; i < 3; i++) {
+        engine_sampler *s = sampler_of(&greedy[i]);
+        assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+        assert_int_equal(id, 4);
+        engine_sampler_free(s);
+    }
+}
+
+static void penalties_and_biases_change_the_logits_as_written(void **state)
+{
+    (void)state;
+    float z[VOCAB];
+    uint32_t id = 0;
+    for (uint32_t i = 0; i < VOCAB; i++)
+        z[i] = -1;
+    z[3] = 2, z[4] = 1.5f, z[5] = 1.4f;
+    engine_sampling o = { .temperature = 0, .top_p = 1, .repetition_penalty = 2 };
+    engine_sampler *s = sampler_of(&o);
+    const uint32_t three = 3;
+    engine_sampler_note(s, &three, 1, false); /* a prompt token counts for repetition: 2 / 2 = 1 */
+    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(id, 4);
+    engine_sampler_free(s);
+
+    o = (engine_sampling){ .temperature = 0, .top_p = 1, .repetition_penalty = 1, .frequency_penalty = 0.3f };
+    s = sampler_of(&o);
+    engine_sampler_note(s, &three, 1, false); /* the other penalties look at generated tokens only */
+    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(id, 3);
+    engine_sampler_note(s, &three, 1, true);
+    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(id, 3); /* 1.7 */
+    engine_sampler_note(s, &three, 1, true);
+    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(id, 4); /* 1.4 is less than 1.5 */
+    engine_sampler_free(s);
+
+    const engine_bias bias[] = { { 7, 100 }, { 3, -100 } };
+    o = (engine_sampling){ .temperature = 0, .top_p = 1, .repetition_penalty = 1, .biases = bias, .n_biases = 2 };
+    s = sampler_of(&o);
+    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(id, 7);
+    engine_sampler_free(s);
+}
+
+static void a_bias_outside_the_vocabulary_is_refused_by_name(void **state)
+{
+    (void)state;
+    const engine_bias bias = { VOCAB, 1 };
+    engine_sampling o = engine_sampling_default();
+    o.biases = &bias;
+    o.n_biases = 1;
+    engine_sampler *s = NULL;
+    ds4_error err;
+    assert_int_equal(engine_sampler_new(&s, &o, VOCAB, &err), DS4_ERR_ARGUMENT);
+    assert_null(s);
+    assert_non_null(strstr(err.text, "61"));
+}
+
+static void without_a_finite_logit_the_state_is_bad(void **state)
+{
+    (void)state;
+    float z[VOCAB];
+    for (size_t i = 0; i < VOCAB; i++)
+        z[i] = i % 2 ? NAN : INFINITY;
+    engine_sampling o = engine_sampling_default();
+    engine_sampler *s = sampler_of(&o);
+    uint32_t id;
+    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_ERR_STATE_BAD);
+    engine_sampler_free(s);
+}
+
+static void logprobs_are_the_log_softmax_of_the_raw_logits(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        float *z = test_random_f32(VOCAB, seed);
+        z[10] = z[20]; /* a tie: the lower id comes first */
+        double sum = 0;
+        for (size_t i = 0; i < VOCAB; i++)
+            sum += exp(z[i]);
+        engine_logprob top[5];
+        for (uint32_t id = 0; id < VOCAB; id++)
+            assert_float_equal(engine_logprobs(z, VOCAB, id, NULL, 0), z[id] - log(sum), 1e-5);
+        engine_logprobs(z, VOCAB, 0, top, 5);
+        for (size_t i = 0; i < 5; i++) {
+            assert_float_equal(top[i].logprob, z[top[i].id] - log(sum), 1e-5);
+            size_t better = 0;
+            for (uint32_t k = 0; k < VOCAB; k++)
+                better += z[k] > z[top[i].id] || (z[k] == z[top[i].id] && k < top[i].id);
+            assert_int_equal(better, i);
+        }
+        free(z);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_chain_agrees_with_its_plain_form),
+        cmocka_unit_test(greedy_takes_the_lowest_of_equal_ids_and_no_random_number),
+        cmocka_unit_test(penalties_and_biases_change_the_logits_as_written),
+        cmocka_unit_test(a_bias_outside_the_vocabulary_is_refused_by_name),
+        cmocka_unit_test(without_a_finite_logit_the_state_is_bad),
+        cmocka_unit_test(logprobs_are_the_log_softmax_of_the_raw_logits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,211 @@
+#include "sched/stub_engine.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+stub_world stub;
+
+struct engine { engine_about about; };
+struct engine_sequence {
+    token_list tokens;
+    float logits[STUB_VOCAB];
+    bool has_logits;
+    uint32_t frontier_at;
+};
+struct kv_plan {
+    token_list tokens;
+    bool succeeded, judged;
+};
+
+static struct engine the_engine = { { .n_ctx = STUB_CTX, .n_ctx_trained = STUB_CTX, .n_vocab = STUB_VOCAB } };
+static int the_store;
+
+void stub_reset(void)
+{
+    memset(&stub, 0, sizeof stub);
+}
+
+engine *stub_engine(void)
+{
+    return &the_engine;
+}
+
+uint32_t stub_next(const uint32_t *tokens, size_t n)
+{
+    uint64_t h = 1469598103934665603u;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ tokens[i]) * 1099511628211u;
+    return (uint32_t)((h >> 20) % STUB_VOCAB);
+}
+
+const engine_about *engine_get_about(const engine *e)
+{
+    return &e->about;
+}
+
+kv_store *engine_store(const engine *e)
+{
+    (void)e;
+    return stub.has_store ? (kv_store *)(void *)&the_store : NULL;
+}
+
+ds4_status engine_sequence_new(engine_sequence **out, engine *e, ds4_error *err)
+{
+    (void)e, (void)err;
+    *out = calloc(1, sizeof **out);
+    return DS4_OK;
+}
+
+void engine_sequence_free(engine_sequence *s)
+{
+    if (s)
+        token_list_free(&s->tokens);
+    free(s);
+}
+
+void engine_sequence_reset(engine_sequence *s)
+{
+    stub.n_resets++;
+    s->tokens.n = 0;
+    s->has_logits = false;
+    s->frontier_at = 0;
+}
+
+const uint32_t *engine_sequence_tokens(const engine_sequence *s)
+{
+    return s->tokens.ids;
+}
+
+uint32_t engine_sequence_length(const engine_sequence *s)
+{
+    return (uint32_t)s->tokens.n;
+}
+
+const float *engine_sequence_logits(const engine_sequence *s)
+{
+    return s->has_logits ? s->logits : NULL;
+}
+
+ds4_status engine_sequence_rewind(engine_sequence *s, uint32_t n, ds4_error *err)
+{
+    if (s->tokens.n - n > 8)
+        return ds4_fail(err, DS4_ERR_UNSUPPORTED, "too far");
+    s->tokens.n = n;
+    s->has_logits = false;
+    return DS4_OK;
+}
+
+static void run_item(engine_work *w)
+{
+    engine_sequence *s = w->sequence;
+    const size_t begin = s->tokens.n;
+    if (stub.fail_times > 0 && stub.fail_position >= begin && stub.fail_position < begin + w->n_tokens) {
+        stub.fail_times--;
+        w->status = ds4_fail(&w->error, stub.item_status, "stub failure at %u", (unsigned)stub.fail_position);
+        s->tokens.n = 0; /* a failed state is garbage: only a reset makes it usable */
+        token_list_append(&s->tokens, 1);
+        return;
+    }
+    w->status = DS4_OK;
+    token_list_append_all(&s->tokens, w->tokens, w->n_tokens);
+    memset(s->logits, 0, sizeof s->logits);
+    s->logits[stub_next(s->tokens.ids, s->tokens.n)] = 5;
+    s->has_logits = w->want_logits;
+}
+
+ds4_status engine_step(engine *e, engine_work *work, size_t n, ds4_error *err)
+{
+    (void)e;
+    clock_sleep_us(stub.step_delay_us);
+    if (++stub.n_steps == stub.fail_step)
+        return ds4_fail(err, stub.step_status, "stub failure of step %u", (unsigned)stub.fail_step);
+    if (n > stub.n_items_max)
+        stub.n_items_max = (unsigned)n;
+    for (size_t i = 0; i < n; i++) {
+        if (work[i].n_tokens > stub.n_prefill_max)
+            stub.n_prefill_max = work[i].n_tokens;
+        run_item(&work[i]);
+    }
+    return DS4_OK;
+}
+
+void engine_sequence_save(engine_sequence *s, engine_save_reason reason, bool frontier)
+{
+    (void)reason;
+    stub.n_saved++;
+    if (frontier) {
+        stub.n_frontiers++;
+        s->frontier_at = (uint32_t)s->tokens.n;
+    }
+}
+
+uint32_t engine_sequence_unsaved(const engine_sequence *s)
+{
+    return (uint32_t)s->tokens.n - s->frontier_at;
+}
+
+ds4_status engine_sequence_restore(engine_sequence *s, kv_plan *plan, ds4_error *err)
+{
+    engine_sequence_reset(s);
+    if (stub.restore_status != DS4_OK)
+        return ds4_fail(err, stub.restore_status, "stub restore failure");
+    stub.n_restored++;
+    return token_list_append_all(&s->tokens, plan->tokens.ids, plan->tokens.n);
+}
+
+/* ---- the store */
+
+ds4_status kv_plan_find(kv_plan **out, kv_store *store, const uint32_t *tokens, size_t n, uint64_t min_tokens,
+                        int64_t deadline_us, ds4_error *err)
+{
+    (void)store, (void)deadline_us;
+    const uint32_t at = stub.checkpoint;
+    if (at == 0 || at < min_tokens || at >= n)
+        return ds4_fail(err, DS4_ERR_NOT_FOUND, "stub miss");
+    *out = calloc(1, sizeof **out);
+    token_list_append_all(&(*out)->tokens, tokens, at);
+    stub.n_found++;
+    return DS4_OK;
+}
+
+ds4_status kv_plan_begin(kv_plan *plan, ds4_error *err)
+{
+    (void)plan, (void)err;
+    stub.n_begun++;
+    return DS4_OK;
+}
+
+void kv_plan_succeed(kv_plan *plan, int64_t upload_us)
+{
+    (void)upload_us;
+    plan->succeeded = true;
+    stub.n_succeeded++;
+}
+
+void kv_plan_suspect(kv_plan *plan, ds4_status why, const char *detail)
+{
+    (void)plan, (void)why, (void)detail;
+    stub.n_suspected++;
+}
+
+void kv_plan_condemn(kv_plan *plan, ds4_status why, const char *detail, int64_t cost_us)
+{
+    (void)why, (void)detail, (void)cost_us;
+    plan->judged = true;
+    stub.n_condemned++;
+}
+
+void kv_plan_acquit(kv_plan *plan)
+{
+    plan->judged = true;
+    stub.n_acquitted++;
+}
+
+void kv_plan_release(kv_plan *plan)
+{
+    stub.n_released++;
+    token_list_free(&plan->tokens);
+    free(plan);
+}

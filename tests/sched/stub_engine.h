@@ -1,0 +1,39 @@
+/* tests/sched/stub_engine.h - an engine without a network: the next token is a hash of all tokens before it, so every
+ * mistake in what was evaluated changes the output. Also a store with one checkpoint that tests place by hand.
+ * It stands in for the real rooms at link time; failures are ordered through `stub`. */
+#ifndef TESTS_SCHED_STUB_ENGINE_H
+#define TESTS_SCHED_STUB_ENGINE_H
+
+#include "sched/sched.h"
+
+#include <stdatomic.h>
+
+enum { STUB_VOCAB = 97, STUB_CTX = 4096 };
+
+/* Settings may be changed while the scheduler is idle; counters may be read any time. */
+typedef struct stub_world {
+    /* The step with this number (1-based, counted over all steps) fails with step_status as a whole. */
+    atomic_uint fail_step;
+    ds4_status step_status;
+    /* An item whose range of positions holds fail_position fails with item_status, fail_times times. */
+    atomic_uint fail_position, fail_times;
+    ds4_status item_status;
+    ds4_status restore_status; /* what engine_sequence_restore() answers */
+    atomic_uint step_delay_us;
+    /* The store: a checkpoint of `checkpoint` tokens of any prompt that is longer; 0: none. */
+    atomic_uint checkpoint;
+    bool has_store;
+    /* What happened. */
+    atomic_uint n_steps, n_items_max, n_prefill_max, n_found, n_begun, n_succeeded, n_suspected, n_condemned,
+        n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_resets;
+} stub_world;
+
+extern stub_world stub;
+
+void stub_reset(void);
+engine *stub_engine(void);
+
+/* The token that follows tokens[0..n) when the engine is right. */
+uint32_t stub_next(const uint32_t *tokens, size_t n);
+
+#endif

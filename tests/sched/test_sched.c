@@ -1,0 +1,591 @@
+/* The scheduler over an engine without a network (stub_engine.h): what clients are promised whatever the engine does. */
+#include "sched/stub_engine.h"
+#include "support/support.h"
+
+#include "base/clock.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- a client */
+
+enum { OUT_MAX = 512 };
+
+typedef struct client {
+    pthread_mutex_t lock;
+    pthread_cond_t done_now;
+    uint32_t prompt[STUB_CTX];
+    uint32_t n_prompt;
+    uint32_t out[OUT_MAX];
+    uint32_t n_out, n_starts, n_cached, finish_after;
+    bool done, cancel_at_first;
+    sched_ticket *ticket;
+    sched_result result;
+} client;
+
+static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached)
+{
+    client *c = user;
+    (void)n_prompt;
+    pthread_mutex_lock(&c->lock);
+    c->n_starts++;
+    c->n_cached = n_cached;
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void on_token(void *user, const sched_token *token, sched_steer *steer)
+{
+    client *c = user;
+    pthread_mutex_lock(&c->lock);
+    c->out[c->n_out++] = token->id;
+    steer->finish = c->n_out == c->finish_after;
+    pthread_cond_broadcast(&c->done_now);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void on_done(void *user, const sched_result *result)
+{
+    client *c = user;
+    pthread_mutex_lock(&c->lock);
+    assert_false(c->done);
+    c->done = true;
+    c->result = *result;
+    pthread_cond_broadcast(&c->done_now);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static client *client_new(uint64_t seed, uint32_t n_prompt)
+{
+    client *c = calloc(1, sizeof *c);
+    test_random r = test_random_seeded(seed);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->done_now, NULL);
+    c->n_prompt = n_prompt;
+    for (uint32_t i = 0; i < n_prompt; i++)
+        c->prompt[i] = test_random_below(&r, STUB_VOCAB);
+    return c;
+}
+
+static void client_free(client *c)
+{
+    sched_ticket_release(c->ticket);
+    pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->done_now);
+    free(c);
+}
+
+static sched_request request_of(client *c, uint32_t max_tokens)
+{
+    sched_request r = { .prompt = c->prompt,
+                        .n_prompt = c->n_prompt,
+                        .max_tokens = max_tokens,
+                        .sampling = engine_sampling_default(),
+                        .user = c,
+                        .on_start = on_start,
+                        .on_token = on_token,
+                        .on_done = on_done };
+    r.sampling.temperature = 0;
+    return r;
+}
+
+static void submit(sched *s, client *c, uint32_t max_tokens)
+{
+    const sched_request r = request_of(c, max_tokens);
+    assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
+}
+
+static void wait_done(client *c)
+{
+    pthread_mutex_lock(&c->lock);
+    while (!c->done)
+        pthread_cond_wait(&c->done_now, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* The output is what an engine that never failed would have said. */
+static void assert_right(const client *c, uint32_t n)
+{
+    uint32_t *all = malloc((c->n_prompt + n) * sizeof *all);
+    memcpy(all, c->prompt, c->n_prompt * sizeof *all);
+    assert_int_equal(c->n_out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        all[c->n_prompt + i] = stub_next(all, c->n_prompt + i);
+        assert_int_equal(c->out[i], all[c->n_prompt + i]);
+    }
+    free(all);
+}
+
+static sched *open_sched(uint32_t n_slots)
+{
+    sched *s = NULL;
+    sched_options o = sched_options_default();
+    o.n_slots = n_slots;
+    o.prefill_chunk = 100;
+    o.prefill_quantum = 30;
+    o.min_cached_tokens = 64;
+    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
+    return s;
+}
+
+static int fresh_world(void **state)
+{
+    (void)state;
+    stub_reset();
+    return 0;
+}
+
+/* ---------------------------------------------------------------- tests */
+
+static void a_request_gets_the_tokens_of_its_prompt(void **state)
+{
+    (void)state;
+    sched *s = open_sched(2);
+    client *c = client_new(1, 333);
+    submit(s, c, 40);
+    wait_done(c);
+    assert_right(c, 40);
+    assert_int_equal(c->result.finish, SCHED_FINISH_LENGTH);
+    assert_int_equal(c->result.n_cached, 0);
+    client_free(c);
+    sched_close(s, 0);
+}
+
+static void many_requests_share_steps_and_none_disturbs_another(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    sched *s = open_sched(4);
+    client *clients[N];
+    for (uint32_t i = 0; i < N; i++) {
+        clients[i] = client_new(100 + i, 1 + i * 37 % 700);
+        submit(s, clients[i], 1 + i * 13 % 60);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        wait_done(clients[i]);
+        assert_right(clients[i], 1 + i * 13 % 60);
+    }
+    assert_true(stub.n_items_max > 1);
+    for (uint32_t i = 0; i < N; i++)
+        client_free(clients[i]);
+    sched_close(s, 0);
+}
+
+static void a_long_prompt_does_not_stop_those_who_decode(void **state)
+{
+    (void)state;
+    sched *s = open_sched(2);
+    client *talker = client_new(1, 10), *reader = client_new(2, 4000);
+    stub.step_delay_us = 200;
+    submit(s, talker, 200);
+    submit(s, reader, 1);
+    wait_done(talker);
+    wait_done(reader);
+    assert_right(talker, 200);
+    assert_right(reader, 1);
+    /* While somebody decoded, no slice of prompt was longer than the quantum. */
+    assert_true(stub.n_prefill_max <= 100);
+    client_free(talker);
+    client_free(reader);
+    sched_close(s, 0);
+}
+
+static void a_conversation_goes_on_from_its_resident_state(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    client *c = client_new(5, 200);
+    submit(s, c, 20);
+    wait_done(c);
+    client *next = client_new(6, 0);
+    memcpy(next->prompt, c->prompt, 200 * sizeof *c->prompt);
+    memcpy(next->prompt + 200, c->out, 20 * sizeof *c->out);
+    next->prompt[220] = 3;
+    next->prompt[221] = 4;
+    next->n_prompt = 222;
+    submit(s, next, 10);
+    wait_done(next);
+    assert_right(next, 10);
+    assert_int_equal(next->result.n_cached, 219); /* the last token of a turn is never evaluated */
+    assert_int_equal(next->result.source, SCHED_SOURCE_LIVE);
+    client_free(c);
+    client_free(next);
+    sched_close(s, 0);
+}
+
+static void a_checkpoint_is_restored_begun_and_proven(void **state)
+{
+    (void)state;
+    stub.has_store = true;
+    stub.checkpoint = 150;
+    sched *s = open_sched(1);
+    client *c = client_new(7, 300);
+    submit(s, c, 10);
+    wait_done(c);
+    assert_right(c, 10);
+    assert_int_equal(c->result.n_cached, 150);
+    assert_int_equal(c->result.source, SCHED_SOURCE_DISK);
+    client_free(c);
+    sched_close(s, 0);
+    assert_int_equal(stub.n_begun, 1);
+    assert_int_equal(stub.n_succeeded, 1);
+    assert_int_equal(stub.n_condemned, 0);
+    assert_int_equal(stub.n_released, 1);
+}
+
+/* P1 and the founding case: the client sees the right tokens, the checkpoint its verdict. */
+static void a_restored_state_that_fails_is_condemned_inside_the_request(void **state)
+{
+    (void)state;
+    /* Where: the first chunk, a later chunk, the first token, a later token. */
+    const uint32_t positions[] = { 151, 299, 300, 305 };
+    for (size_t i = 0; i < sizeof positions / sizeof positions[0]; i++) {
+        stub_reset();
+        stub.has_store = true;
+        stub.checkpoint = 150;
+        stub.fail_position = positions[i];
+        stub.fail_times = 1;
+        stub.item_status = i % 2 ? DS4_ERR_DEVICE_LOST : DS4_ERR_STATE_BAD;
+        sched *s = open_sched(1);
+        client *c = client_new(8, 300);
+        submit(s, c, 10);
+        wait_done(c);
+        assert_right(c, 10);
+        assert_true(c->result.retried_clean);
+        assert_int_equal(c->result.status, DS4_OK);
+        assert_int_equal(c->result.n_cached, 0);
+        assert_int_equal(c->n_starts, 2);
+        client_free(c);
+        sched_close(s, 0);
+        assert_int_equal(stub.n_suspected, 1);
+        assert_int_equal(stub.n_condemned, 1);
+        assert_int_equal(stub.n_acquitted, 0);
+        assert_int_equal(stub.n_released, 1);
+    }
+}
+
+/* E3: if the clean state fails alike, the checkpoint was not the reason. */
+static void a_failure_of_the_retry_too_acquits_and_is_reported(void **state)
+{
+    (void)state;
+    stub.has_store = true;
+    stub.checkpoint = 150;
+    stub.fail_position = 200;
+    stub.fail_times = 2;
+    stub.item_status = DS4_ERR_STATE_BAD;
+    sched *s = open_sched(1);
+    client *c = client_new(9, 300);
+    submit(s, c, 10);
+    wait_done(c);
+    assert_int_equal(c->result.finish, SCHED_FINISH_ERROR);
+    assert_int_equal(c->result.status, DS4_ERR_STATE_BAD);
+    client_free(c);
+    c = client_new(9, 300); /* the slot is usable afterwards */
+    submit(s, c, 10);
+    wait_done(c);
+    assert_right(c, 10);
+    client_free(c);
+    sched_close(s, 0);
+    assert_int_equal(stub.n_condemned, 0);
+    assert_int_equal(stub.n_acquitted, 1);
+}
+
+/* F3: running out of memory says nothing about the checkpoint. */
+static void out_of_memory_retries_without_a_verdict(void **state)
+{
+    (void)state;
+    stub.has_store = true;
+    stub.checkpoint = 150;
+    stub.fail_step = 1;
+    stub.step_status = DS4_ERR_NO_MEMORY;
+    sched *s = open_sched(1);
+    client *c = client_new(10, 300);
+    submit(s, c, 10);
+    wait_done(c);
+    assert_right(c, 10);
+    client_free(c);
+    sched_close(s, 0);
+    assert_int_equal(stub.n_condemned, 0);
+    assert_int_equal(stub.n_suspected, 0);
+    assert_int_equal(stub.n_acquitted, 1);
+}
+
+static void a_failed_restore_goes_clean(void **state)
+{
+    (void)state;
+    const ds4_status why[] = { DS4_ERR_STATE_BAD, DS4_ERR_IO, DS4_ERR_NO_MEMORY };
+    for (size_t i = 0; i < 3; i++) {
+        stub_reset();
+        stub.has_store = true;
+        stub.checkpoint = 150;
+        stub.restore_status = why[i];
+        sched *s = open_sched(1);
+        client *c = client_new(11, 300);
+        submit(s, c, 10);
+        wait_done(c);
+        assert_right(c, 10);
+        assert_int_equal(c->result.n_cached, 0);
+        client_free(c);
+        sched_close(s, 0);
+        assert_int_equal(stub.n_condemned, why[i] == DS4_ERR_NO_MEMORY ? 0 : 1);
+    }
+}
+
+/* What another request left in a slot is a cached state too (P1). */
+static void a_resident_state_that_fails_is_retried_clean(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    client *c = client_new(12, 200);
+    submit(s, c, 1);
+    wait_done(c);
+    client *next = client_new(12, 200);
+    next->prompt[next->n_prompt++] = 1;
+    stub.fail_position = 200;
+    stub.fail_times = 1;
+    stub.item_status = DS4_ERR_STATE_BAD;
+    submit(s, next, 10);
+    wait_done(next);
+    assert_right(next, 10);
+    assert_true(next->result.retried_clean);
+    client_free(c);
+    client_free(next);
+    sched_close(s, 0);
+}
+
+static void one_failing_item_leaves_the_others_of_its_step_alone(void **state)
+{
+    (void)state;
+    sched *s = open_sched(2);
+    client *a = client_new(13, 50), *b = client_new(14, 60);
+    stub.fail_step = 8;
+    stub.step_status = DS4_ERR_NO_MEMORY; /* as a batch; alone each goes through */
+    submit(s, a, 50);
+    submit(s, b, 50);
+    wait_done(a);
+    wait_done(b);
+    assert_right(a, 50);
+    assert_right(b, 50);
+    client_free(a);
+    client_free(b);
+    sched_close(s, 0);
+}
+
+static void cancelling_ends_a_request_wherever_it_is(void **state)
+{
+    (void)state;
+    stub.step_delay_us = 300;
+    stub.has_store = true;
+    sched *s = open_sched(1);
+    client *running = client_new(15, 3000), *queued = client_new(16, 100), *last = client_new(17, 100);
+    submit(s, running, 100);
+    submit(s, queued, 100);
+    submit(s, last, 5);
+    sched_cancel(queued->ticket);
+    wait_done(queued);
+    assert_int_equal(queued->result.finish, SCHED_FINISH_CANCELLED);
+    clock_sleep_us(3000);
+    sched_cancel(running->ticket);
+    wait_done(running);
+    assert_int_equal(running->result.finish, SCHED_FINISH_CANCELLED);
+    wait_done(last);
+    assert_right(last, 5);
+    client_free(running);
+    client_free(queued);
+    client_free(last);
+    sched_close(s, 0);
+}
+
+static void a_full_queue_refuses_and_says_so(void **state)
+{
+    (void)state;
+    sched *s = NULL;
+    sched_options o = sched_options_default();
+    o.n_slots = 1;
+    o.max_queue = 2;
+    stub.step_delay_us = 500;
+    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
+    client *clients[8];
+    unsigned n_refused = 0;
+    for (size_t i = 0; i < 8; i++) {
+        clients[i] = client_new(20 + i, 50);
+        const sched_request r = request_of(clients[i], 30);
+        ds4_error err;
+        const ds4_status status = sched_submit(s, &r, &clients[i]->ticket, &err);
+        if (status != DS4_OK) {
+            assert_int_equal(status, DS4_ERR_NO_SPACE);
+            assert_null(clients[i]->ticket);
+            clients[i]->done = true;
+            n_refused++;
+        }
+    }
+    assert_true(n_refused >= 4);
+    for (size_t i = 0; i < 8; i++) {
+        wait_done(clients[i]);
+        client_free(clients[i]);
+    }
+    sched_close(s, 0);
+}
+
+static void impossible_requests_are_refused_at_once(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    client *c = client_new(30, STUB_CTX);
+    ds4_error err;
+    sched_request r = request_of(c, 1);
+    assert_int_equal(sched_submit(s, &r, &c->ticket, &err), DS4_ERR_ARGUMENT);
+    assert_non_null(strstr(err.text, "4096"));
+    r.n_prompt = 0;
+    assert_int_equal(sched_submit(s, &r, &c->ticket, &err), DS4_ERR_ARGUMENT);
+    client_free(c);
+    sched_close(s, 0);
+}
+
+static void the_context_ends_a_request(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    client *c = client_new(31, STUB_CTX - 5);
+    submit(s, c, 100);
+    wait_done(c);
+    assert_int_equal(c->result.finish, SCHED_FINISH_CONTEXT);
+    assert_right(c, 5);
+    client_free(c);
+    sched_close(s, 0);
+}
+
+static void frontiers_are_saved_at_the_anchors_and_at_the_end(void **state)
+{
+    (void)state;
+    stub.has_store = true;
+    sched *s = open_sched(1);
+    client *c = client_new(32, 400);
+    const uint32_t anchors[] = { 20, 133, 399 }; /* the first is below the smallest checkpoint */
+    sched_request r = request_of(c, 100);
+    r.anchors = anchors;
+    r.n_anchors = 3;
+    assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
+    wait_done(c);
+    assert_right(c, 100);
+    client_free(c);
+    sched_close(s, 0);
+    assert_int_equal(stub.n_frontiers, 3); /* 133, 399, and the end of the turn */
+}
+
+static void a_request_without_cache_neither_reads_nor_writes_it(void **state)
+{
+    (void)state;
+    stub.has_store = true;
+    stub.checkpoint = 100;
+    sched *s = open_sched(1);
+    client *c = client_new(33, 400);
+    sched_request r = request_of(c, 100);
+    r.no_cache = true;
+    assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
+    wait_done(c);
+    assert_right(c, 100);
+    client_free(c);
+    sched_close(s, 0);
+    assert_int_equal(stub.n_found, 0);
+    assert_int_equal(stub.n_saved, 0);
+}
+
+static void draining_finishes_what_runs_and_refuses_what_comes(void **state)
+{
+    (void)state;
+    stub.step_delay_us = 200;
+    sched *s = open_sched(1);
+    client *runs = client_new(34, 100), *late = client_new(35, 100);
+    submit(s, runs, 50);
+    sched_drain(s, 10 * 1000 * 1000);
+    assert_true(runs->done);
+    assert_right(runs, 50);
+    const sched_request r = request_of(late, 1);
+    assert_int_equal(sched_submit(s, &r, &late->ticket, NULL), DS4_ERR_CANCELLED);
+    client_free(runs);
+    client_free(late);
+    sched_close(s, 0);
+}
+
+static void draining_without_patience_cancels(void **state)
+{
+    (void)state;
+    stub.step_delay_us = 1000;
+    stub.has_store = true;
+    sched *s = open_sched(1);
+    client *runs = client_new(36, 4000), *waits = client_new(37, 4000);
+    submit(s, runs, 50);
+    submit(s, waits, 50);
+    sched_drain(s, 1000);
+    assert_true(runs->done && waits->done);
+    assert_int_equal(runs->result.finish, SCHED_FINISH_CANCELLED);
+    assert_int_equal(waits->result.finish, SCHED_FINISH_CANCELLED);
+    client_free(runs);
+    client_free(waits);
+    sched_close(s, 1000);
+}
+
+/* Random clients that come, cancel and fail at random, with restores: every surviving output is right. */
+static void a_storm_of_requests_leaves_only_right_answers(void **state)
+{
+    (void)state;
+    enum { N = 150 };
+    test_random r = test_random_seeded(4242);
+    stub.has_store = true;
+    stub.checkpoint = 90;
+    stub.item_status = DS4_ERR_STATE_BAD;
+    sched *s = open_sched(3);
+    client *clients[N];
+    bool cancelled[N];
+    for (uint32_t i = 0; i < N; i++) {
+        clients[i] = client_new(test_random_below(&r, 12), 1 + test_random_below(&r, 400));
+        submit(s, clients[i], 1 + test_random_below(&r, 30));
+        cancelled[i] = test_random_below(&r, 4) == 0;
+        if (cancelled[i])
+            sched_cancel(clients[i]->ticket);
+        if (test_random_below(&r, 10) == 0) {
+            stub.fail_position = 90 + test_random_below(&r, 200);
+            stub.fail_times = 1;
+        }
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        wait_done(clients[i]);
+        if (clients[i]->result.finish == SCHED_FINISH_LENGTH)
+            assert_right(clients[i], clients[i]->n_out);
+        else if (clients[i]->result.finish == SCHED_FINISH_CANCELLED)
+            assert_true(cancelled[i]);
+        else /* only a request on its own clean state may fail */
+            assert_int_equal(clients[i]->result.n_cached, 0);
+        client_free(clients[i]);
+    }
+    sched_close(s, 0);
+    assert_int_equal(stub.n_found, stub.n_released);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_request_gets_the_tokens_of_its_prompt, fresh_world),
+        cmocka_unit_test_setup(many_requests_share_steps_and_none_disturbs_another, fresh_world),
+        cmocka_unit_test_setup(a_long_prompt_does_not_stop_those_who_decode, fresh_world),
+        cmocka_unit_test_setup(a_conversation_goes_on_from_its_resident_state, fresh_world),
+        cmocka_unit_test_setup(a_checkpoint_is_restored_begun_and_proven, fresh_world),
+        cmocka_unit_test_setup(a_restored_state_that_fails_is_condemned_inside_the_request, fresh_world),
+        cmocka_unit_test_setup(a_failure_of_the_retry_too_acquits_and_is_reported, fresh_world),
+        cmocka_unit_test_setup(out_of_memory_retries_without_a_verdict, fresh_world),
+        cmocka_unit_test_setup(a_failed_restore_goes_clean, fresh_world),
+        cmocka_unit_test_setup(a_resident_state_that_fails_is_retried_clean, fresh_world),
+        cmocka_unit_test_setup(one_failing_item_leaves_the_others_of_its_step_alone, fresh_world),
+        cmocka_unit_test_setup(cancelling_ends_a_request_wherever_it_is, fresh_world),
+        cmocka_unit_test_setup(a_full_queue_refuses_and_says_so, fresh_world),
+        cmocka_unit_test_setup(impossible_requests_are_refused_at_once, fresh_world),
+        cmocka_unit_test_setup(the_context_ends_a_request, fresh_world),
+        cmocka_unit_test_setup(frontiers_are_saved_at_the_anchors_and_at_the_end, fresh_world),
+        cmocka_unit_test_setup(a_request_without_cache_neither_reads_nor_writes_it, fresh_world),
+        cmocka_unit_test_setup(draining_finishes_what_runs_and_refuses_what_comes, fresh_world),
+        cmocka_unit_test_setup(draining_without_patience_cancels, fresh_world),
+        cmocka_unit_test_setup(a_storm_of_requests_leaves_only_right_answers, fresh_world),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
