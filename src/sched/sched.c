@@ -57,7 +57,7 @@ static void take_messages(sched *s)
                 s->answered[i] = false;
             }
         s->poked = false;
-        s->cancel_all = s->stopping;
+        s->cancel_all = s->out_of_patience;
         pthread_mutex_unlock(&s->lock);
         if (!j)
             return;
@@ -266,8 +266,7 @@ void sched_drain(sched *s, int64_t grace_us)
     while (s->n_open > 0 && pthread_cond_timedwait(&s->idle, &s->lock, &until) == 0)
         continue;
     if (s->n_open > 0) {
-        /* Out of patience: the engine thread sees `stopping` as a cancellation of everything. */
-        s->stopping = true;
+        s->out_of_patience = true;
         s->poked = true;
         pthread_cond_signal(&s->wake);
         while (s->n_open > 0)
