@@ -1,0 +1,267 @@
+/* api/ds4.c - the public C API over the rooms. One request is one blocking call here. */
+#include "ds4/ds4.h"
+
+#include "chat/chat.h"
+#include "sched/sched.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ds4 {
+    engine *engine;
+    sched *sched;
+    chat_profile profile;
+};
+
+const char *ds4_version(void)
+{
+    return DS4_VERSION;
+}
+
+ds4_options ds4_options_default(void)
+{
+    return (ds4_options){ .n_ctx = 32768, .n_sequences = 4 };
+}
+
+ds4_generation ds4_generation_default(void)
+{
+    return (ds4_generation){ .think = true, .max_tokens = UINT32_MAX, .temperature = 1, .top_p = 1, .min_p = 0.05f };
+}
+
+/* A copy of a slice with a terminating 0, for functions that want one. NULL without memory. */
+static char *text_of(slice s)
+{
+    return strndup(s.data ? s.data : "", s.size);
+}
+
+static ds4_status detect_profile(ds4 *d, ds4_error *err)
+{
+    const engine_about *about = engine_get_about(d->engine);
+    char *name = text_of(about->name), *version = text_of(about->version), *finetune = text_of(about->finetune);
+    const bool complete = name && version && finetune;
+    if (complete)
+        d->profile = chat_profile_detect(name, version, finetune, about->file_name);
+    free(name);
+    free(version);
+    free(finetune);
+    return complete ? DS4_OK : ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory");
+}
+
+ds4_status ds4_open(ds4 **out, const ds4_options *options, ds4_error *err)
+{
+    *out = NULL;
+    if (!options->model_path)
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "no model file was named");
+    ds4 *d = calloc(1, sizeof *d);
+    if (!d)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory");
+    engine_options e = engine_options_default();
+    sched_options s = sched_options_default();
+    e.model_path = options->model_path;
+    e.n_ctx = options->n_ctx;
+    e.n_threads = options->n_threads;
+    e.kv_dir = options->kv_disk_dir;
+    e.kv_budget_bytes = options->kv_disk_bytes;
+    s.n_slots = options->n_sequences;
+    ds4_status status = engine_open(&d->engine, &e, err);
+    if (status == DS4_OK)
+        status = detect_profile(d, err);
+    if (status == DS4_OK)
+        status = sched_open(&d->sched, d->engine, &s, err);
+    if (status != DS4_OK) {
+        ds4_close(d);
+        return status;
+    }
+    *out = d;
+    return DS4_OK;
+}
+
+void ds4_close(ds4 *d)
+{
+    if (!d)
+        return;
+    sched_close(d->sched, 3 * 1000 * 1000);
+    engine_close(d->engine);
+    free(d);
+}
+
+/* ---------------------------------------------------------------- one request */
+
+typedef struct talk {
+    const ds4_generation *generation;
+    chat_parser *parser;
+    /* Engine thread until `done`, then the caller's. */
+    buffer content, reasoning;
+    bool stopped, complete, no_memory;
+    chat_verdict verdict;
+    sched_result result;
+    pthread_mutex_t lock; /* guards `done` */
+    pthread_cond_t changed;
+    bool done;
+} talk;
+
+static void on_event(void *user, const chat_event *event)
+{
+    talk *t = user;
+    ds4_text_kind kind = DS4_TEXT_CONTENT;
+    if (event->kind == CHAT_EVENT_REASONING)
+        kind = DS4_TEXT_REASONING;
+    else if (event->kind != CHAT_EVENT_CONTENT)
+        return; /* this API declares no tools */
+    if (buffer_append_slice(kind == DS4_TEXT_CONTENT ? &t->content : &t->reasoning, event->text) != DS4_OK)
+        t->no_memory = true;
+    if (t->generation->on_text && !t->stopped)
+        t->stopped = !t->generation->on_text(t->generation->user, kind, event->text.data, event->text.size);
+}
+
+static void on_token(void *user, const sched_token *token, sched_steer *steer)
+{
+    talk *t = user;
+    if (chat_parser_feed(t->parser, token->id, &t->verdict, NULL) != DS4_OK)
+        t->no_memory = true;
+    t->complete = t->verdict != CHAT_GO_ON;
+    steer->finish = t->complete || t->stopped || t->no_memory;
+}
+
+static void on_done(void *user, const sched_result *result)
+{
+    talk *t = user;
+    pthread_mutex_lock(&t->lock);
+    t->result = *result;
+    t->done = true;
+    pthread_cond_signal(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static ds4_status render(ds4 *d, const ds4_message *messages, size_t n, bool think, token_list *ids,
+                         chat_rendered *about, ds4_error *err)
+{
+    arena memory = { 0 };
+    text_spans spans = { 0 };
+    ds4_status status = DS4_OK;
+    chat_message *list = arena_alloc_array(&memory, n, sizeof *list);
+    slice *texts = arena_alloc_array(&memory, n, sizeof *texts);
+    if (!list || !texts)
+        status = ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for %zu messages", n);
+    static const chat_role roles[] = { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT };
+    for (size_t i = 0; i < n && status == DS4_OK; i++) {
+        if ((unsigned)messages[i].role > DS4_ASSISTANT || !messages[i].text) {
+            status = ds4_fail(err, DS4_ERR_ARGUMENT, "message %zu has no text or an unknown role", i);
+            break;
+        }
+        texts[i] = slice_of(messages[i].text);
+        list[i] = (chat_message){ .role = roles[messages[i].role],
+                                  .texts = &texts[i],
+                                  .n_texts = 1,
+                                  .reasoning = slice_of(messages[i].reasoning) };
+    }
+    const chat_prompt prompt = { .profile = d->profile,
+                                 .mode = think ? CHAT_THINK_HIGH : CHAT_THINK_NONE,
+                                 .messages = list,
+                                 .n_messages = n };
+    if (status == DS4_OK)
+        status = chat_render(&prompt, &spans, about, err);
+    if (status == DS4_OK)
+        status = text_spans_seal(&spans);
+    if (status == DS4_OK)
+        status = text_encode_spans(engine_tokenizer(d->engine), &spans, ids, err);
+    text_spans_free(&spans);
+    arena_free(&memory);
+    return status;
+}
+
+/* Hands over what was collected, and says how it ended. */
+static ds4_status conclude(talk *t, ds4_result *result, ds4_error *err)
+{
+    chat_outcome outcome;
+    if (t->result.finish != SCHED_FINISH_ERROR &&
+        chat_parser_finish(t->parser, t->verdict == CHAT_GO_ON, &outcome, NULL) != DS4_OK)
+        t->no_memory = true;
+    if (buffer_append(&t->content, "", 0) != DS4_OK || buffer_append(&t->reasoning, "", 0) != DS4_OK)
+        t->no_memory = true;
+    result->content = buffer_take(&t->content, NULL);
+    result->reasoning = buffer_take(&t->reasoning, NULL);
+    result->n_prompt = t->result.n_prompt;
+    result->n_cached = t->result.n_cached;
+    result->n_generated = t->result.n_generated;
+    result->complete = t->complete;
+    if (t->result.finish == SCHED_FINISH_ERROR)
+        return ds4_fail(err, t->result.status, "%s", t->result.error);
+    if (t->no_memory)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for the answer");
+    if (t->stopped || t->result.finish == SCHED_FINISH_CANCELLED)
+        return ds4_fail(err, DS4_ERR_CANCELLED, "stopped");
+    return DS4_OK;
+}
+
+ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, const ds4_generation *generation,
+                    ds4_result *result, ds4_error *err)
+{
+    *result = (ds4_result){ 0 };
+    if (n_messages == 0)
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "the conversation is empty");
+    talk t = { .generation = generation };
+    token_list prompt = { 0 };
+    chat_rendered about = { 0 };
+    sched_ticket *ticket = NULL;
+    pthread_mutex_init(&t.lock, NULL);
+    pthread_cond_init(&t.changed, NULL);
+    ds4_status status = render(d, messages, n_messages, generation->think, &prompt, &about, err);
+    const chat_parser_options parser = { .thinking_open = about.thinking_open };
+    if (status == DS4_OK)
+        status = chat_parser_new(&t.parser, engine_tokenizer(d->engine), &parser, on_event, &t, err);
+    if (status == DS4_OK) {
+        /* A later turn leaves this prompt before its last token: thinking may be rendered away. */
+        const uint32_t anchor = (uint32_t)prompt.n - 1;
+        sched_request request = { .prompt = prompt.ids,
+                                  .n_prompt = (uint32_t)prompt.n,
+                                  .anchors = &anchor,
+                                  .n_anchors = 1,
+                                  .max_tokens = generation->max_tokens,
+                                  .sampling = engine_sampling_default(),
+                                  .user = &t,
+                                  .on_token = on_token,
+                                  .on_done = on_done };
+        request.sampling.temperature = generation->temperature;
+        request.sampling.top_p = generation->top_p;
+        request.sampling.min_p = generation->min_p;
+        request.sampling.seed = generation->seed;
+        status = sched_submit(d->sched, &request, &ticket, err);
+    }
+    if (status == DS4_OK) {
+        pthread_mutex_lock(&t.lock);
+        while (!t.done)
+            pthread_cond_wait(&t.changed, &t.lock);
+        pthread_mutex_unlock(&t.lock);
+        status = conclude(&t, result, err);
+    }
+    sched_ticket_release(ticket);
+    chat_parser_free(t.parser);
+    buffer_free(&t.content);
+    buffer_free(&t.reasoning);
+    token_list_free(&prompt);
+    pthread_mutex_destroy(&t.lock);
+    pthread_cond_destroy(&t.changed);
+    return status;
+}
+
+void ds4_result_free(ds4_result *result)
+{
+    free(result->content);
+    free(result->reasoning);
+    *result = (ds4_result){ 0 };
+}
+
+ds4_status ds4_tokenize(ds4 *d, const char *text, size_t size, uint32_t *ids, size_t room, size_t *n, ds4_error *err)
+{
+    token_list list = { 0 };
+    const ds4_status status = text_encode(engine_tokenizer(d->engine), (slice){ text, size }, &list, err);
+    if (status == DS4_OK) {
+        *n = list.n;
+        if (list.n && room)
+            memcpy(ids, list.ids, (list.n < room ? list.n : room) * sizeof *ids);
+    }
+    token_list_free(&list);
+    return status;
+}
