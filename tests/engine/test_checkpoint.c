@@ -1,0 +1,215 @@
+/* Suite E1 (kvstore specification, section 16): a sequence that is saved, closed, opened again and restored is the
+ * sequence that was never interrupted, bit for bit. P7, P8. The real engine over a tiny network of every layer kind. */
+#include "engine/engine.h"
+#include "support/support.h"
+#include "support/tiny_model.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { N_TOKENS = 301, N_GREEDY = 256 };
+
+static char model_path[512], store_path[512];
+
+static engine *open_engine(bool with_store)
+{
+    engine *e = NULL;
+    ds4_error err = { 0 };
+    engine_options o = engine_options_default();
+    o.model_path = model_path;
+    o.n_ctx = TINY_CTX;
+    o.n_threads = 1;
+    if (with_store) {
+        o.kv_dir = store_path;
+        o.kv_segment_tokens = TINY_SEGMENT;
+        o.kv_min_free_bytes = 1;
+    }
+    if (engine_open(&e, &o, &err) != DS4_OK)
+        fail_msg("%s", err.text);
+    return e;
+}
+
+static void make_tokens(uint32_t *tokens, uint32_t n, uint64_t seed)
+{
+    test_random r = test_random_seeded(seed);
+    for (uint32_t i = 0; i < n; i++)
+        tokens[i] = 8 + test_random_below(&r, 256);
+}
+
+static void feed(engine *e, engine_sequence *s, const uint32_t *tokens, uint32_t n, uint32_t chunk)
+{
+    for (uint32_t i = 0; i < n; i += chunk) {
+        const uint32_t step = n - i < chunk ? n - i : chunk;
+        engine_work w = { .sequence = s, .tokens = tokens + i, .n_tokens = step, .want_logits = i + step == n };
+        assert_int_equal(engine_step(e, &w, 1, NULL), DS4_OK);
+        assert_int_equal(w.status, DS4_OK);
+    }
+}
+
+/* n greedy tokens and the bits of the logits that chose them. */
+static void go_on(engine *e, engine_sequence *s, uint32_t n, uint32_t *out, uint64_t *bits)
+{
+    engine_sampling o = engine_sampling_default();
+    engine_sampler *sampler = NULL;
+    o.temperature = 0;
+    assert_int_equal(engine_sampler_new(&sampler, &o, TINY_VOCAB, NULL), DS4_OK);
+    *bits = 1469598103934665603u;
+    for (uint32_t i = 0; i < n; i++) {
+        const float *logits = engine_sequence_logits(s);
+        assert_non_null(logits);
+        for (uint32_t k = 0; k < TINY_VOCAB; k++) {
+            uint32_t word;
+            memcpy(&word, &logits[k], 4);
+            *bits = (*bits ^ word) * 1099511628211u;
+        }
+        assert_int_equal(engine_sampler_pick(sampler, logits, true, &out[i], NULL), DS4_OK);
+        feed(e, s, &out[i], 1, 1);
+    }
+    engine_sampler_free(sampler);
+}
+
+static engine_sequence *new_sequence(engine *e)
+{
+    engine_sequence *s = NULL;
+    assert_int_equal(engine_sequence_new(&s, e, NULL), DS4_OK);
+    return s;
+}
+
+static kv_plan *find(engine *e, const uint32_t *tokens, uint32_t n)
+{
+    kv_plan *plan = NULL;
+    if (kv_plan_find(&plan, engine_store(e), tokens, n, 1, 0, NULL) != DS4_OK)
+        return NULL;
+    assert_int_equal(kv_plan_begin(plan, NULL), DS4_OK);
+    return plan;
+}
+
+/* Saves at `position`, kills the engine (no close of the sequence's state), restores in a new one, goes on. */
+static void check_restore(uint32_t position, uint32_t chunk, uint64_t seed)
+{
+    uint32_t tokens[N_TOKENS], want[N_GREEDY], got[N_GREEDY];
+    uint64_t want_bits, got_bits;
+    make_tokens(tokens, N_TOKENS, seed);
+    test_empty_folder(store_path);
+    rmdir(store_path);
+
+    engine *e = open_engine(false);
+    engine_sequence *s = new_sequence(e);
+    feed(e, s, tokens, N_TOKENS, N_TOKENS);
+    go_on(e, s, N_GREEDY, want, &want_bits);
+    engine_sequence_free(s);
+    engine_close(e);
+
+    e = open_engine(true);
+    s = new_sequence(e);
+    feed(e, s, tokens, position, chunk);
+    engine_sequence_save(s, ENGINE_SAVE_TURN, true);
+    assert_true(kv_flush(engine_store(e), 20 * 1000 * 1000));
+    engine_sequence_free(s);
+    engine_close(e);
+
+    e = open_engine(true);
+    assert_true(kv_flush(engine_store(e), 20 * 1000 * 1000));
+    kv_plan *plan = find(e, tokens, N_TOKENS);
+    assert_non_null(plan);
+    assert_int_equal(kv_plan_tokens(plan), position);
+    s = new_sequence(e);
+    feed(e, s, tokens + 7, 50, 50); /* a used slot must not shine through */
+    assert_int_equal(engine_sequence_restore(s, plan, NULL), DS4_OK);
+    assert_int_equal(engine_sequence_length(s), position);
+    feed(e, s, tokens + position, N_TOKENS - position, chunk);
+    kv_plan_succeed(plan, 0);
+    kv_plan_release(plan);
+    go_on(e, s, N_GREEDY, got, &got_bits);
+    assert_memory_equal(got, want, sizeof want);
+    assert_true(got_bits == want_bits);
+    engine_sequence_free(s);
+    engine_close(e);
+}
+
+/* Every residue of every ratio and of the window, both sides of segment borders, several chunkings. */
+static void a_restored_sequence_is_the_one_that_was_saved(void **state)
+{
+    (void)state;
+    const uint32_t positions[] = { 1, 2, 3, 4, 5, 7, 8, 9, 23, 24, 25, 47, 48, 49, 71, 95, 96, 97, 98, 99, 100, 131, 299, 300 };
+    for (size_t i = 0; i < sizeof positions / sizeof positions[0]; i++)
+        check_restore(positions[i], 1 + (uint32_t)(i * 5 % 40), 1000 + i);
+}
+
+/* Two conversations with a common stem share its segments on disk (P11). */
+static void a_branch_shares_its_stem(void **state)
+{
+    (void)state;
+    uint32_t a[N_TOKENS], b[N_TOKENS];
+    kv_metrics before, after;
+    make_tokens(a, N_TOKENS, 5);
+    memcpy(b, a, sizeof a);
+    make_tokens(b + 200, N_TOKENS - 200, 6);
+    test_empty_folder(store_path);
+    engine *e = open_engine(true);
+    engine_sequence *s = new_sequence(e);
+    feed(e, s, a, N_TOKENS, 64);
+    engine_sequence_save(s, ENGINE_SAVE_TURN, true);
+    assert_true(kv_flush(engine_store(e), 20 * 1000 * 1000));
+    kv_store_metrics(engine_store(e), &before);
+    engine_sequence_reset(s);
+    feed(e, s, b, N_TOKENS, 64);
+    engine_sequence_save(s, ENGINE_SAVE_TURN, true);
+    assert_true(kv_flush(engine_store(e), 20 * 1000 * 1000));
+    kv_store_metrics(engine_store(e), &after);
+    /* 200 / 24 = 8 segments are shared, 12 - 8 are new, and one frontier. */
+    assert_int_equal(before.store_objects, 13);
+    assert_int_equal(after.store_objects, 13 + 4 + 1);
+    engine_sequence_free(s);
+    engine_close(e);
+}
+
+/* P9: the state of other weights is never used, though every shape is the same (F33). */
+static void another_model_of_the_same_shape_finds_nothing(void **state)
+{
+    (void)state;
+    uint32_t tokens[N_TOKENS];
+    make_tokens(tokens, N_TOKENS, 7);
+    test_empty_folder(store_path);
+    engine *e = open_engine(true);
+    engine_sequence *s = new_sequence(e);
+    feed(e, s, tokens, 200, 64);
+    engine_sequence_save(s, ENGINE_SAVE_TURN, true);
+    assert_true(kv_flush(engine_store(e), 20 * 1000 * 1000));
+    engine_sequence_free(s);
+    engine_close(e);
+    tiny_model_write(model_path, 2);
+    e = open_engine(true);
+    assert_true(kv_flush(engine_store(e), 20 * 1000 * 1000));
+    assert_null(find(e, tokens, N_TOKENS));
+    engine_close(e);
+    tiny_model_write(model_path, 1);
+    e = open_engine(true);
+    assert_true(kv_flush(engine_store(e), 20 * 1000 * 1000));
+    kv_plan *plan = find(e, tokens, N_TOKENS);
+    assert_non_null(plan);
+    kv_plan_release(plan);
+    engine_close(e);
+}
+
+static int make_world(void **state)
+{
+    (void)state;
+    test_empty_folder(TEST_SCRATCH);
+    snprintf(model_path, sizeof model_path, "%s/tiny.gguf", TEST_SCRATCH);
+    snprintf(store_path, sizeof store_path, "%s/store", TEST_SCRATCH);
+    tiny_model_write(model_path, 1);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_restored_sequence_is_the_one_that_was_saved),
+        cmocka_unit_test(a_branch_shares_its_stem),
+        cmocka_unit_test(another_model_of_the_same_shape_finds_nothing),
+    };
+    return cmocka_run_group_tests(tests, make_world, NULL);
+}
