@@ -52,8 +52,10 @@ typedef struct gguf_type_info {
     uint32_t block_bytes;
 } gguf_type_info;
 
-/* NULL for types that the specification lists as unknown or removed. */
+/* NULL for types that the specification lists as unknown or removed. Constant, any thread. */
 const gguf_type_info *gguf_type_about(uint32_t type);
+/* The name of a type for messages: also of some that are refused ("Q4_2"); "unknown" otherwise. */
+const char *gguf_type_name(uint32_t type);
 
 typedef struct gguf_tensor {
     slice name;
@@ -64,7 +66,17 @@ typedef struct gguf_tensor {
     uint64_t row_bytes; /* bytes of dims[0] values */
     const uint8_t *data; /* [n_bytes], into the map, aligned to the file's alignment */
     uint64_t n_bytes;
+    uint32_t i_part; /* which file of a split set, 0-based */
+    uint64_t offset; /* from the start of that file, for readers that prefer pread() */
 } gguf_tensor;
+
+/* Text from a file, made fit for a line: bytes that are not printable (UTF-8 counts as printable), quotes and
+ * backslashes are escaped, and what exceeds 80 bytes is cut and ends in "...". Writes to `out` and returns it. */
+enum { GGUF_SHOW_BYTES = 84 };
+const char *gguf_show(slice text, char out[GGUF_SHOW_BYTES]);
+
+/* Well-formed UTF-8 without surrogates or overlong forms, and without NUL. */
+bool gguf_utf8_valid(slice text);
 
 typedef struct gguf_file gguf_file;
 
@@ -76,8 +88,14 @@ ds4_status gguf_open(gguf_file **out, const char *path, ds4_error *err);
 ds4_status gguf_open_bytes(gguf_file **out, const void *bytes, size_t size, ds4_error *err);
 void gguf_close(gguf_file *file); /* NULL is fine */
 
-const char *gguf_path(const gguf_file *file);
+const char *gguf_path(const gguf_file *file); /* as given; "(memory)" for bytes */
 uint64_t gguf_file_bytes(const gguf_file *file); /* of all parts */
+uint32_t gguf_n_parts(const gguf_file *file);    /* files of a split set; 1 otherwise */
+/* What deserves a line in the log although the file is usable ("64 unused bytes at the end"); NULL if nothing. */
+const char *gguf_warning(const gguf_file *file);
+/* False once a mapped file has another size or modification time than when it was opened: reading on could raise
+ * SIGBUS or give other weights (check 38). One fstat() per part. Always true for bytes in memory. */
+bool gguf_still_whole(const gguf_file *file);
 
 uint64_t gguf_n_tensors(const gguf_file *file);
 const gguf_tensor *gguf_tensor_at(const gguf_file *file, uint64_t index); /* directory order */
@@ -89,25 +107,30 @@ typedef struct gguf_value {
     gguf_value_type type;
     gguf_value_type element_type; /* of arrays */
     uint64_t n;                   /* elements of an array; 1 otherwise */
-    const uint8_t *bytes;         /* the value's bytes in the file, checked to be all there */
+    /* The value as it stands in the file, checked to be all there: of an array its elements, of a string its length
+     * (u64) and text. Not aligned. */
+    const uint8_t *bytes;
     size_t n_bytes;
 } gguf_value;
+
+/* "uint32", "string", ...; "unknown" otherwise. */
+const char *gguf_value_type_name(gguf_value_type type);
 
 uint64_t gguf_n_values(const gguf_file *file);
 const gguf_value *gguf_value_at(const gguf_file *file, uint64_t index);
 const gguf_value *gguf_value_find(const gguf_file *file, const char *key); /* NULL if absent */
 
-/* Typed reads. Any integer width is accepted for integers, f32 or f64 for floats (section 1.1), range-checked.
+/* Typed reads of single values. Any integer width is accepted for integers, f32 or f64 for floats (section 1.1), range-checked.
  * Missing: NOT_FOUND "metadata key '%' is missing"; other type: UNSUPPORTED; out of range: CORRUPT. */
 ds4_status gguf_get_u32(const gguf_file *file, const char *key, uint32_t min, uint32_t max, uint32_t *out, ds4_error *err);
 ds4_status gguf_get_f32(const gguf_file *file, const char *key, float *out, ds4_error *err);
 ds4_status gguf_get_bool(const gguf_file *file, const char *key, bool *out, ds4_error *err);
 ds4_status gguf_get_string(const gguf_file *file, const char *key, slice *out, ds4_error *err);
-/* Elements of numeric arrays, converted with the same rules; a scalar counts as `n` equal elements when
- * `index` is used against a scalar value. */
+/* Elements of numeric arrays, converted with the same rules. A scalar answers every index (section 1.1: a scalar may
+ * stand where an array of equal values is meant). Errors: ARGUMENT (index), UNSUPPORTED (type), CORRUPT (range). */
 ds4_status gguf_element_i64(const gguf_value *array, uint64_t index, int64_t *out, ds4_error *err);
 ds4_status gguf_element_f32(const gguf_value *array, uint64_t index, float *out, ds4_error *err);
-/* Walks a string array in order: start with *position = 0; false at the end. */
+/* Walks a string array in order (or a single string): start with *position = 0; false at the end. */
 bool gguf_next_string(const gguf_value *array, size_t *position, slice *out);
 
 #endif

@@ -1,0 +1,157 @@
+"""From a training checkpoint to models/ds4-mini.gguf: names, order of dimensions, and Q8_0 for the matrices.
+
+    python export.py checkpoint.pt vocabulary.json ds4-mini.gguf"""
+import argparse
+import struct
+
+import numpy as np
+
+U32, I32, F32, BOOL, STR, ARR = 4, 5, 6, 7, 8, 9
+T_F32, T_F16, T_Q8_0, T_I32 = 0, 1, 8, 26
+
+
+def _str(text):
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def _value(kind, v):
+    return _str(v) if kind == STR else struct.pack({U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}[kind], v)
+
+
+def entry(key, kind, value, element=None):
+    if kind == ARR:
+        return _str(key) + struct.pack("<IIQ", kind, element, len(value)) + b"".join(_value(element, v) for v in value)
+    return _str(key) + struct.pack("<I", kind) + _value(kind, value)
+
+
+def metadata(c, tok):
+    A, E = "deepseek4.", "deepseek4.attention."
+    out = [entry("general.architecture", STR, "deepseek4"), entry("general.name", STR, "ds4-mini"),
+           entry("general.license", STR, "MIT"), entry("general.file_type", U32, 7),
+           entry("general.quantization_version", U32, 2), entry("general.alignment", U32, 32)]
+    for key, value in [("block_count", c.n_layer), ("context_length", c.n_ctx), ("embedding_length", c.n_embd),
+                       ("vocab_size", c.n_vocab), ("rope.dimension_count", c.n_rot), ("expert_count", c.n_expert),
+                       ("expert_used_count", c.n_used), ("expert_shared_count", 1),
+                       ("expert_feed_forward_length", c.n_ff), ("expert_gating_func", 4), ("hash_layer_count", c.n_hash),
+                       ("hyper_connection.count", c.n_hc), ("hyper_connection.sinkhorn_iterations", c.sinkhorn),
+                       ("nextn_predict_layers", 0)]:
+        out.append(entry(A + key, U32, value))
+    for key, value in [("head_count", c.n_head), ("head_count_kv", 1), ("key_length", c.head_dim),
+                       ("value_length", c.head_dim), ("q_lora_rank", c.q_lora), ("output_lora_rank", c.o_lora),
+                       ("output_group_count", c.o_groups), ("sliding_window", c.window),
+                       ("indexer.head_count", c.n_idx_head), ("indexer.key_length", c.idx_dim),
+                       ("indexer.top_k", c.idx_topk)]:
+        out.append(entry(E + key, U32, value))
+    for key, value in [(E + "layer_norm_rms_epsilon", c.rms_eps), (E + "compress_rope_freq_base", c.crope_base),
+                       (A + "rope.freq_base", c.rope_base), (A + "expert_weights_scale", c.route_scale),
+                       (A + "hyper_connection.epsilon", c.hc_eps)]:
+        out.append(entry(key, F32, value))
+    out += [entry(A + "expert_weights_norm", BOOL, True), entry(E + "compress_ratios", ARR, c.ratios, I32),
+            entry(A + "swiglu_clamp_exp", ARR, [c.swiglu_limit] * c.n_layer, F32),
+            entry("tokenizer.ggml.model", STR, "gpt2"), entry("tokenizer.ggml.pre", STR, "joyai-llm"),
+            entry("tokenizer.ggml.tokens", ARR, tok.tokens, STR), entry("tokenizer.ggml.token_type", ARR, tok.kinds, I32),
+            entry("tokenizer.ggml.merges", ARR, [" ".join(m) for m in tok.merges], STR),
+            entry("tokenizer.ggml.bos_token_id", U32, 0), entry("tokenizer.ggml.eos_token_id", U32, 1),
+            entry("tokenizer.ggml.add_bos_token", BOOL, False)]
+    return out
+
+
+def tensors(c, sd):
+    """(GGUF name, array, type) in file order. sd: the state dict as float32 arrays."""
+    out = [("token_embd.weight", sd["embed"], T_Q8_0), ("output_norm.weight", sd["norm"], T_F32),
+           ("output.weight", sd["output"], T_Q8_0), ("output_hc_fn.weight", sd["hc_fn"], T_F16),
+           ("output_hc_base.weight", sd["hc_base"], T_F32), ("output_hc_scale.weight", sd["hc_scale"], T_F32)]
+    for i, ratio in enumerate(c.ratios):
+        p, b = f"blk.{i}.", f"blocks.{i}."
+        for site in ("attn", "ffn"):
+            h = b + f"hc_{site}."
+            out += [(p + f"hc_{site}_fn.weight", sd[h + "fn"], T_F16), (p + f"hc_{site}_base.weight", sd[h + "base"], T_F32),
+                    (p + f"hc_{site}_scale.weight", sd[h + "scale"], T_F32)]
+        a = b + "attn."
+        out += [(p + "attn_norm.weight", sd[b + "attn_norm"], T_F32), (p + "attn_q_a.weight", sd[a + "q_a.weight"], T_Q8_0),
+                (p + "attn_q_a_norm.weight", sd[a + "q_a_norm"], T_F32), (p + "attn_q_b.weight", sd[a + "q_b.weight"], T_Q8_0),
+                (p + "attn_kv.weight", sd[a + "kv.weight"], T_Q8_0), (p + "attn_kv_a_norm.weight", sd[a + "kv_norm"], T_F32),
+                (p + "attn_sinks.weight", sd[a + "sinks"], T_F32),
+                (p + "attn_output_a.weight", sd[a + "o_a"].reshape(c.o_groups * c.o_lora, -1), T_Q8_0),
+                (p + "attn_output_b.weight", sd[a + "o_b.weight"], T_Q8_0)]
+        pairs = ([("attn_compressor_", "compressor.")] if ratio else []) + \
+                ([("indexer_compressor_", "idx_compressor.")] if ratio == 4 else [])
+        for name, key in pairs:
+            out += [(p + name + "kv.weight", sd[a + key + "kv.weight"], T_Q8_0),
+                    (p + name + "gate.weight", sd[a + key + "gate.weight"], T_Q8_0),
+                    (p + name + "ape.weight", sd[a + key + "ape"], T_F16), (p + name + "norm.weight", sd[a + key + "norm"], T_F32)]
+        if ratio == 4:
+            out += [(p + "indexer.attn_q_b.weight", sd[a + "idx_q_b.weight"], T_Q8_0),
+                    (p + "indexer.proj.weight", sd[a + "idx_proj.weight"], T_F16)]
+        e = b + "moe."
+        out += [(p + "ffn_norm.weight", sd[b + "ffn_norm"], T_F32), (p + "ffn_gate_inp.weight", sd[e + "router"], T_F16)]
+        out += [(p + "ffn_gate_tid2eid.weight", sd[e + "table"], T_I32)] if i < c.n_hash else \
+               [(p + "exp_probs_b.bias", sd[e + "bias"], T_F32)]
+        out += [(p + "ffn_gate_exps.weight", sd[e + "gate"], T_Q8_0), (p + "ffn_up_exps.weight", sd[e + "up"], T_Q8_0),
+                (p + "ffn_down_exps.weight", sd[e + "down"], T_Q8_0), (p + "ffn_gate_shexp.weight", sd[e + "s_gate"], T_Q8_0),
+                (p + "ffn_up_shexp.weight", sd[e + "s_up"], T_Q8_0), (p + "ffn_down_shexp.weight", sd[e + "s_down"], T_Q8_0)]
+    return out
+
+
+def q8_0(x):
+    """Blocks of 32 along the last axis: f16 d = max|x| / 127, then 32 int8."""
+    b = np.ascontiguousarray(x, np.float32).reshape(-1, 32)
+    d = (np.abs(b).max(1) / 127).astype(np.float16)
+    inv = np.where(d > 0, 1 / np.maximum(d.astype(np.float32), 1e-30), 0)
+    q = np.clip(np.rint(b * inv[:, None]), -127, 127).astype(np.int8)
+    out = np.zeros(len(b), np.dtype([("d", "<f2"), ("q", "i1", 32)]))
+    out["d"], out["q"] = d, q
+    return out.tobytes()
+
+
+def encode(x, kind):
+    if kind == T_Q8_0:
+        return q8_0(x)
+    return np.ascontiguousarray(x).astype({T_F32: "<f4", T_F16: "<f2", T_I32: "<i4"}[kind]).tobytes()
+
+
+def decoded(x, kind):
+    """What a reader gets back, for comparisons."""
+    if kind == T_Q8_0:
+        raw = np.frombuffer(q8_0(x), np.dtype([("d", "<f2"), ("q", "i1", 32)]))
+        return (raw["d"].astype(np.float32)[:, None] * raw["q"]).reshape(x.shape)
+    return np.frombuffer(encode(x, kind), {T_F32: "<f4", T_F16: "<f2", T_I32: "<i4"}[kind]).reshape(x.shape)
+
+
+def write(path, c, tok, sd, align=32):
+    meta, items = metadata(c, tok), tensors(c, sd)
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(items), len(meta)) + b"".join(meta)
+    blobs, offset = [], 0
+    for name, x, kind in items:
+        blob = encode(x, kind)
+        head += _str(name) + struct.pack("<I", x.ndim) + struct.pack(f"<{x.ndim}Q", *x.shape[::-1])
+        head += struct.pack("<IQ", kind, offset)
+        offset += -(-len(blob) // align) * align
+        blobs.append(blob + b"\0" * (-len(blob) % align))
+    with open(path, "wb") as f:
+        f.write(head + b"\0" * (-len(head) % align) + b"".join(blobs))
+
+
+def load(path):
+    """(Config, state dict as float32 arrays) of a checkpoint."""
+    import torch
+    import network
+    data = torch.load(path, map_location="cpu", weights_only=False)
+    sd = {k: v.numpy() if v.dtype == torch.int32 else v.float().numpy() for k, v in data["model"].items()}
+    return network.Config(**data["config"]), sd
+
+
+def main():
+    import tokenizer
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("checkpoint")
+    ap.add_argument("vocabulary")
+    ap.add_argument("out")
+    args = ap.parse_args()
+    c, sd = load(args.checkpoint)
+    write(args.out, c, tokenizer.Tokenizer.load(args.vocabulary), sd)
+
+
+if __name__ == "__main__":
+    main()
