@@ -1,0 +1,52 @@
+/* quant/quant.h - the door of the quant room: number formats of weights, activations and states.
+ * Weights specification, sections 2 and 3; model specification 12.2 (roundings of the state).
+ * Everything here is a pure function of its arguments; any thread. Sums and products are f32 unless said otherwise. */
+#ifndef QUANT_QUANT_H
+#define QUANT_QUANT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Types that a matrix may have here; the numbers are those of the file format. */
+enum { QUANT_F32 = 0, QUANT_F16 = 1, QUANT_Q8_0 = 8, QUANT_BF16 = 30 };
+
+enum {
+    QUANT_Q8_BLOCK = 32,       /* values of a Q8_0 block: f16 scale, then 32 int8 */
+    QUANT_Q8_BYTES = 34,
+    QUANT_KV_BLOCK = 64,       /* channels that share an FP8 scale */
+    QUANT_INDEX_BLOCK = 32     /* channels that share an FP4 scale */
+};
+
+bool quant_type_supported(uint32_t type);
+/* Bytes of a row of n values; n is a multiple of the type's block. 0 for unsupported types. */
+size_t quant_row_bytes(uint32_t type, size_t n);
+/* out [n] = the values of a row. `row` needs no alignment. */
+void quant_row_to_f32(uint32_t type, const uint8_t *row, float *out, size_t n);
+/* Writes x [n], n a multiple of 32, as Q8_0: d = f16(max|x| / 127), q = nearest(x / d). */
+void quant_row_to_q8_0(const float *x, size_t n, uint8_t *out);
+
+/* ---- scalars ---- */
+float quant_f16_to_f32(uint16_t half);
+uint16_t quant_f32_to_f16(float x); /* to nearest, ties to even */
+float quant_bf16_to_f32(uint16_t b);
+uint16_t quant_f32_to_bf16(float x);
+float quant_e4m3_to_f32(uint8_t code);  /* OCP FP8 E4M3FN: bias 7, no infinities, 0x7f and 0xff are NaN */
+uint8_t quant_f32_to_e4m3(float x);     /* |x| <= 448 expected, larger saturates; ties to even; subnormals kept */
+float quant_e8m0_to_f32(uint8_t code);  /* 2^(code - 127); 255 is NaN */
+float quant_e2m1_to_f32(uint8_t code);  /* 0 .5 1 1.5 2 3 4 6, sign in bit 3 */
+uint8_t quant_f32_to_e2m1(float x);     /* nearest, ties to the even code; larger than 6 saturates */
+
+/* Smallest power of two s with max(amax, floor) * fl(1/top) <= s, from the bits of the product. */
+float quant_pow2_scale(float amax, float floor, float top);
+
+/* ---- activations (weights specification 3.1) ---- */
+/* q [n] = nearest(x / d) within -127..127, d [n / 32] = max|x| / 127; ties away from zero. n is a multiple of 32. */
+void quant_activation_q8(const float *x, size_t n, int8_t *q, float *d);
+
+/* ---- roundings of the state (model specification 12.2), in place ---- */
+void quant_round_kv(float *x, size_t n);    /* E4M3 in blocks of 64, the last may be short */
+void quant_hadamard(float *x, size_t n);    /* normalised, natural order; n a power of two */
+void quant_round_index(float *x, size_t n); /* Hadamard, then E2M1 in blocks of 32; n a power of two, multiple of 32 */
+
+#endif
