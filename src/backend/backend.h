@@ -65,7 +65,7 @@ typedef struct backend_step {
 /* The most that any step until the next reserve() needs. */
 typedef struct backend_limits {
     uint32_t n_tokens;
-    uint32_t n_cols_max;   /* widest matrix input */
+    uint32_t n_input_max;  /* most values per token that go into a matrix: widest of d, q, H D, G o, k f */
     uint32_t n_attend_max; /* rows that one query may see: window and compressed */
     uint32_t n_index_max;  /* indexer rows of one sequence */
     uint32_t n_heads, head_dim, n_index_heads, index_dim, n_embd, n_streams, ff_dim, n_used, n_experts;
@@ -137,6 +137,9 @@ typedef struct backend_ops {
     ds4_status (*reserve)(backend *b, const backend_limits *limits, ds4_error *err);
     void *(*alloc)(backend *b, size_t bytes); /* zeroed; NULL if there is none */
     void (*free)(backend *b, void *memory);
+    /* Between the caller's memory and the backend's. */
+    void (*read)(backend *b, void *out, const void *memory, size_t bytes);
+    void (*write)(backend *b, void *memory, const void *bytes, size_t n_bytes);
 
     /* x[t, j] = row tokens[t] of `table` for every stream j. */
     void (*embed)(backend *b, float *x, const backend_matrix *table, const backend_step *s, uint32_t n_streams);

@@ -1,0 +1,139 @@
+/* Hyper-connections: model specification, section 4. All f32, sums in double. */
+#include "backend/cpu/cpu.h"
+
+#include <math.h>
+
+enum { STREAMS_MAX = 16 };
+
+static float sigmoid(float z)
+{
+    return z >= 0.0f ? 1.0f / (1.0f + expf(-z)) : expf(z) / (1.0f + expf(z));
+}
+
+static float inverse_rms(const float *x, size_t n, float eps)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    return (float)(1.0 / sqrt(sum / (double)n + (double)eps));
+}
+
+/* comb [m, m]: softmax of each row, then columns and rows in turn to sum 1. */
+static void balance(float *comb, uint32_t m, uint32_t n_iterations, float eps)
+{
+    for (uint32_t j = 0; j < m; j++) {
+        float *row = comb + j * m, top = row[0], sum = 0.0f;
+        for (uint32_t k = 1; k < m; k++)
+            top = fmaxf(top, row[k]);
+        for (uint32_t k = 0; k < m; k++)
+            sum += row[k] = expf(row[k] - top);
+        for (uint32_t k = 0; k < m; k++)
+            row[k] = row[k] / sum + eps;
+    }
+    for (uint32_t i = 0; i < n_iterations; i++) {
+        for (uint32_t j = 0; i > 0 && j < m; j++) {
+            float sum = eps;
+            for (uint32_t k = 0; k < m; k++)
+                sum += comb[j * m + k];
+            for (uint32_t k = 0; k < m; k++)
+                comb[j * m + k] /= sum;
+        }
+        for (uint32_t k = 0; k < m; k++) {
+            float sum = eps;
+            for (uint32_t j = 0; j < m; j++)
+                sum += comb[j * m + k];
+            for (uint32_t j = 0; j < m; j++)
+                comb[j * m + k] /= sum;
+        }
+    }
+}
+
+typedef struct hyper_job {
+    const backend_hyper *h;
+    float *a, *post, *comb, *out;
+    const float *z, *x, *y;
+} hyper_job;
+
+static void mix_streams(const backend_hyper *h, float *a, const float *x, const float *pre)
+{
+    for (uint32_t c = 0; c < h->n_embd; c++) {
+        float sum = 0.0f;
+        for (uint32_t j = 0; j < h->n_streams; j++)
+            sum += pre[j] * x[(size_t)j * h->n_embd + c];
+        a[c] = sum;
+    }
+}
+
+static void mix_task(void *arg, uint32_t t, uint32_t worker)
+{
+    const hyper_job *job = arg;
+    const backend_hyper *h = job->h;
+    const uint32_t m = h->n_streams;
+    const float *z = job->z + (size_t)t * (2 + m) * m, *x = job->x + (size_t)t * m * h->n_embd;
+    const float scale = inverse_rms(x, (size_t)m * h->n_embd, h->rms_eps);
+    float pre[STREAMS_MAX], *comb = job->comb + (size_t)t * m * m;
+    (void)worker;
+    for (uint32_t j = 0; j < m; j++) {
+        pre[j] = sigmoid(z[j] * scale * h->scale[0] + h->base[j]) + h->hc_eps;
+        job->post[(size_t)t * m + j] = 2.0f * sigmoid(z[m + j] * scale * h->scale[1] + h->base[m + j]);
+    }
+    for (uint32_t i = 0; i < m * m; i++)
+        comb[i] = z[2 * m + i] * scale * h->scale[2] + h->base[2 * m + i];
+    balance(comb, m, h->n_sinkhorn, h->hc_eps);
+    mix_streams(h, job->a + (size_t)t * h->n_embd, x, pre);
+}
+
+void cpu_hc_mix(backend *b, const backend_hyper *h, float *a, float *post, float *comb, float *z, const float *x,
+                uint32_t n_tokens)
+{
+    hyper_job job = { .h = h, .a = a, .post = post, .comb = comb, .z = z, .x = x };
+    cpu_matmul(b, z, h->fn, x, n_tokens, true);
+    pool_run(cpu_of(b)->pool, n_tokens, mix_task, &job);
+}
+
+static void merge_task(void *arg, uint32_t t, uint32_t worker)
+{
+    const hyper_job *job = arg;
+    const uint32_t m = job->h->n_streams, d = job->h->n_embd;
+    const float *post = job->post + (size_t)t * m, *comb = job->comb + (size_t)t * m * m, *y = job->y + (size_t)t * d;
+    float *x = job->out + (size_t)t * m * d, old[STREAMS_MAX];
+    (void)worker;
+    for (uint32_t c = 0; c < d; c++) {
+        for (uint32_t j = 0; j < m; j++)
+            old[j] = x[(size_t)j * d + c];
+        for (uint32_t k = 0; k < m; k++) {
+            float sum = post[k] * y[c];
+            for (uint32_t j = 0; j < m; j++)
+                sum += comb[j * m + k] * old[j];
+            x[(size_t)k * d + c] = sum;
+        }
+    }
+}
+
+void cpu_hc_merge(backend *b, const backend_hyper *h, float *x, const float *y, const float *post, const float *comb,
+                  uint32_t n_tokens)
+{
+    hyper_job job = { .h = h, .y = y, .post = (float *)post, .comb = (float *)comb, .out = x };
+    pool_run(cpu_of(b)->pool, n_tokens, merge_task, &job);
+}
+
+static void head_task(void *arg, uint32_t t, uint32_t worker)
+{
+    const hyper_job *job = arg;
+    const backend_hyper *h = job->h;
+    const uint32_t m = h->n_streams;
+    const float *x = job->x + (size_t)t * m * h->n_embd, *z = job->z + (size_t)t * m;
+    const float scale = inverse_rms(x, (size_t)m * h->n_embd, h->rms_eps);
+    float pre[STREAMS_MAX];
+    (void)worker;
+    for (uint32_t j = 0; j < m; j++)
+        pre[j] = sigmoid(z[j] * scale * h->scale[0] + h->base[j]) + h->hc_eps;
+    mix_streams(h, job->a + (size_t)t * h->n_embd, x, pre);
+}
+
+void cpu_hc_head(backend *b, const backend_hyper *h, float *a, float *z, const float *x, uint32_t n_tokens)
+{
+    hyper_job job = { .h = h, .a = a, .z = z, .x = x };
+    cpu_matmul(b, z, h->fn, x, n_tokens, true);
+    pool_run(cpu_of(b)->pool, n_tokens, head_task, &job);
+}

@@ -1,0 +1,239 @@
+/* The kernels in avx512: 16 lanes, 32 registers, tiles of 4 rows and 4 vectors; VNNI for 8-bit weights. */
+#include "backend/cpu/kernels.h"
+
+#if defined(__x86_64__)
+#include "quant/quant.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+#define ISA __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
+#define INLINE ISA static inline __attribute__((always_inline))
+
+enum { LANES = 16, TILE_ROWS = 4, TILE_X = 4 };
+typedef __m512 lanes;
+typedef lanes load_fn(const uint8_t *row, size_t i);
+typedef float load_one_fn(const uint8_t *row, size_t i);
+
+/* Fixed tree: halves, quarters, pairs. */
+INLINE float sum_8(__m256 v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    s = _mm_add_ss(s, _mm_movehdup_ps(s));
+    return _mm_cvtss_f32(s);
+}
+
+INLINE float sum_lanes(lanes v)
+{
+    return sum_8(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
+}
+
+/* --- weights of each type, widened -------------------------------------------------------------------------------- */
+
+INLINE lanes load_f32(const uint8_t *row, size_t i)
+{
+    return _mm512_loadu_ps((const float *)(const void *)(row + 4 * i));
+}
+
+INLINE float one_f32(const uint8_t *row, size_t i)
+{
+    float x;
+    memcpy(&x, row + 4 * i, sizeof x);
+    return x;
+}
+
+INLINE __m256i load_halves(const uint8_t *row, size_t i)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)(row + 2 * i));
+}
+
+INLINE uint16_t one_half(const uint8_t *row, size_t i)
+{
+    return (uint16_t)(row[2 * i] | row[2 * i + 1] << 8);
+}
+
+INLINE lanes load_f16(const uint8_t *row, size_t i)
+{
+    return _mm512_cvtph_ps(load_halves(row, i));
+}
+
+INLINE float one_f16(const uint8_t *row, size_t i)
+{
+    return quant_f16_to_f32(one_half(row, i));
+}
+
+INLINE lanes load_bf16(const uint8_t *row, size_t i)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_halves(row, i)), 16));
+}
+
+INLINE float one_bf16(const uint8_t *row, size_t i)
+{
+    return quant_bf16_to_f32(one_half(row, i));
+}
+
+/* A block's scale by the hardware's conversion: exact, so it is the reference's value. */
+INLINE float block_scale(const uint8_t *block)
+{
+    return _cvtsh_ss(one_half(block, 0));
+}
+
+INLINE lanes load_q8_0(const uint8_t *row, size_t i)
+{
+    const uint8_t *block = row + i / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
+    const __m512i q = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(block + 2 + i % QUANT_Q8_BLOCK)));
+    return _mm512_mul_ps(_mm512_set1_ps(block_scale(block)), _mm512_cvtepi32_ps(q));
+}
+
+INLINE float one_q8_0(const uint8_t *row, size_t i)
+{
+    (void)row, (void)i;
+    return 0.0f; /* never asked: a row is a whole number of blocks */
+}
+
+/* --- tiles ------------------------------------------------------------------------------------------------------- */
+
+/* The shapes are constants after inlining, so the accumulators live in registers. */
+INLINE void tile_fixed(float *out, size_t stride, const uint8_t *const *rows, const size_t n_rows, const float *const *x,
+                       const size_t n_x, size_t n, load_fn *load, load_one_fn *load_one)
+{
+    lanes acc[TILE_ROWS][TILE_X];
+    size_t c = 0;
+    for (size_t i = 0; i < n_rows; i++)
+        for (size_t j = 0; j < n_x; j++)
+            acc[i][j] = _mm512_setzero_ps();
+    for (; c + LANES <= n; c += LANES) {
+        lanes v[TILE_X];
+        for (size_t j = 0; j < n_x; j++)
+            v[j] = _mm512_loadu_ps(x[j] + c);
+        for (size_t i = 0; i < n_rows; i++) {
+            const lanes w = load(rows[i], c);
+            for (size_t j = 0; j < n_x; j++)
+                acc[i][j] = _mm512_fmadd_ps(w, v[j], acc[i][j]);
+        }
+    }
+    for (size_t i = 0; i < n_rows; i++)
+        for (size_t j = 0; j < n_x; j++) {
+            float sum = sum_lanes(acc[i][j]);
+            for (size_t k = c; k < n; k++)
+                sum += load_one(rows[i], k) * x[j][k];
+            out[j * stride + i] = sum;
+        }
+}
+
+INLINE void tile(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x, size_t n_x,
+                 size_t n, load_fn *load, load_one_fn *load_one)
+{
+    size_t i = 0;
+    for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) {
+        size_t j = 0;
+        for (; j + TILE_X <= n_x; j += TILE_X)
+            tile_fixed(out + j * stride + i, stride, rows + i, TILE_ROWS, x + j, TILE_X, n, load, load_one);
+        for (; j < n_x; j++)
+            tile_fixed(out + j * stride + i, stride, rows + i, TILE_ROWS, x + j, 1, n, load, load_one);
+    }
+    for (; i < n_rows; i++) {
+        size_t j = 0;
+        for (; j + TILE_X <= n_x; j += TILE_X)
+            tile_fixed(out + j * stride + i, stride, rows + i, 1, x + j, TILE_X, n, load, load_one);
+        for (; j < n_x; j++)
+            tile_fixed(out + j * stride + i, stride, rows + i, 1, x + j, 1, n, load, load_one);
+    }
+}
+
+#define TILE_OF(type)                                                                                                       \
+    ISA static void tile_##type(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows,                       \
+                                const float *const *x, size_t n_x, size_t n)                                                \
+    {                                                                                                                       \
+        tile(out, stride, rows, n_rows, x, n_x, n, load_##type, one_##type);                                                \
+    }
+TILE_OF(f32)
+TILE_OF(f16)
+TILE_OF(bf16)
+TILE_OF(q8_0)
+
+/* --- Q8_0 against quantised vectors ------------------------------------------------------------------------------- */
+
+/* dpbusd wants one side unsigned: w + 128. The sum is then 128 times the sum of x too large, which is taken off again:
+ * all of it integers, so the result is exact. */
+INLINE __m256i correction(__m256i x)
+{
+    return _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8((char)0x80), x);
+}
+
+INLINE __m256i dot4(__m256i w, __m256i x, __m256i extra)
+{
+    const __m256i above = _mm256_xor_si256(w, _mm256_set1_epi8((char)0x80));
+    return _mm256_sub_epi32(_mm256_dpbusd_epi32(_mm256_setzero_si256(), above, x), extra);
+}
+
+INLINE void tile_q8(float *out, size_t stride, const uint8_t *const *rows, const size_t n_rows, const q8_vector *x,
+                    const size_t n_x, size_t n)
+{
+    __m256 acc[TILE_ROWS][TILE_X];
+    for (size_t i = 0; i < n_rows; i++)
+        for (size_t j = 0; j < n_x; j++)
+            acc[i][j] = _mm256_setzero_ps();
+    for (size_t b = 0; b < n / QUANT_Q8_BLOCK; b++) {
+        __m256i q[TILE_X], extra[TILE_X];
+        for (size_t j = 0; j < n_x; j++) {
+            q[j] = _mm256_loadu_si256((const __m256i *)(const void *)(x[j].q + b * QUANT_Q8_BLOCK));
+            extra[j] = correction(q[j]);
+        }
+        for (size_t i = 0; i < n_rows; i++) {
+            const uint8_t *block = rows[i] + b * QUANT_Q8_BYTES;
+            const __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)(block + 2));
+            const float d = block_scale(block);
+            for (size_t j = 0; j < n_x; j++)
+                acc[i][j] = _mm256_fmadd_ps(_mm256_set1_ps(d * x[j].d[b]), _mm256_cvtepi32_ps(dot4(w, q[j], extra[j])),
+                                            acc[i][j]);
+        }
+    }
+    for (size_t i = 0; i < n_rows; i++)
+        for (size_t j = 0; j < n_x; j++)
+            out[j * stride + i] = sum_8(acc[i][j]);
+}
+
+ISA static void tile_q8_0_q8(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const q8_vector *x,
+                             size_t n_x, size_t n)
+{
+    size_t i = 0;
+    for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) {
+        size_t j = 0;
+        for (; j + TILE_X <= n_x; j += TILE_X)
+            tile_q8(out + j * stride + i, stride, rows + i, TILE_ROWS, x + j, TILE_X, n);
+        for (; j < n_x; j++)
+            tile_q8(out + j * stride + i, stride, rows + i, TILE_ROWS, x + j, 1, n);
+    }
+    for (; i < n_rows; i++)
+        for (size_t j = 0; j < n_x; j++)
+            tile_q8(out + j * stride + i, stride, rows + i, 1, x + j, 1, n);
+}
+
+/* --- sums of rows ------------------------------------------------------------------------------------------------- */
+
+ISA static void weighted_sum(float *out, const float *const *rows, const float *p, size_t n_rows, size_t dim)
+{
+    size_t c = 0;
+    for (; c + 4 * LANES <= dim; c += 4 * LANES) {
+        lanes acc[4] = { _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps() };
+        for (size_t i = 0; i < n_rows; i++) {
+            const lanes weight = _mm512_set1_ps(p[i]);
+            for (size_t k = 0; k < 4; k++)
+                acc[k] = _mm512_fmadd_ps(weight, _mm512_loadu_ps(rows[i] + c + k * LANES), acc[k]);
+        }
+        for (size_t k = 0; k < 4; k++)
+            _mm512_storeu_ps(out + c + k * LANES, acc[k]);
+    }
+    for (; c < dim; c++) {
+        float sum = 0.0f;
+        for (size_t i = 0; i < n_rows; i++)
+            sum += p[i] * rows[i][c];
+        out[c] = sum;
+    }
+}
+
+const cpu_kernels cpu_kernels_avx512 = { "avx512", CPU_AVX2 | CPU_AVX512, tile_f32,     tile_f16,
+                                       tile_bf16, tile_q8_0,  tile_q8_0_q8, weighted_sum };
+#endif

@@ -1,0 +1,104 @@
+/* Matrix products: vectors of this step against rows of the file. */
+#include "backend/cpu/cpu.h"
+#include "quant/quant.h"
+
+typedef struct prepare_job {
+    cpu_backend *b;
+    const float *x;
+    size_t stride, n_cols, n, per_task;
+    bool quantise;
+} prepare_job;
+
+static void prepare_task(void *arg, uint32_t i_task, uint32_t worker)
+{
+    const prepare_job *job = arg;
+    (void)worker;
+    for (size_t j = i_task * job->per_task; j < (i_task + 1) * job->per_task && j < job->n; j++) {
+        int8_t *q = job->b->q + j * job->n_cols;
+        float *d = job->b->q_scale + j * (job->n_cols / QUANT_Q8_BLOCK);
+        job->b->x_rows[j] = job->x + j * job->stride;
+        if (job->quantise) {
+            quant_activation_q8(job->x + j * job->stride, job->n_cols, q, d);
+            job->b->q_rows[j] = (q8_vector){ q, d };
+        }
+    }
+}
+
+cpu_vectors cpu_prepare(cpu_backend *b, const backend_matrix *w, const float *x, size_t stride, size_t n, bool exact)
+{
+    prepare_job job = { b, x, stride, w->n_cols, n, n < 64 ? n : 32, b->quantise && !exact && w->type == QUANT_Q8_0 };
+    if (n)
+        pool_run(b->pool, (uint32_t)((n + job.per_task - 1) / job.per_task), prepare_task, &job);
+    return (cpu_vectors){ b->x_rows, job.quantise ? b->q_rows : NULL, n };
+}
+
+static tile_fn *tile_of(const cpu_kernels *k, uint32_t type)
+{
+    switch (type) {
+    case QUANT_F32: return k->f32;
+    case QUANT_F16: return k->f16;
+    case QUANT_BF16: return k->bf16;
+    default: return k->q8_0; /* the model binds no other type */
+    }
+}
+
+void cpu_rows(const cpu_backend *b, const backend_matrix *w, uint32_t i_stacked, uint32_t row, uint32_t n_rows,
+              const cpu_vectors *v, size_t first, size_t n, float *out, size_t stride, cpu_worker *worker)
+{
+    const uint8_t *at = w->data + ((size_t)i_stacked * w->n_rows + row) * w->row_bytes;
+    for (uint32_t done = 0; done < n_rows; done += ROW_BLOCK) {
+        const uint32_t count = n_rows - done < ROW_BLOCK ? n_rows - done : ROW_BLOCK;
+        for (uint32_t i = 0; i < count; i++)
+            worker->raw[i] = at + (size_t)(done + i) * w->row_bytes;
+        if (v->q)
+            b->kernels->q8_0_q8(out + done, stride, worker->raw, count, v->q + first, n, w->n_cols);
+        else
+            tile_of(b->kernels, w->type)(out + done, stride, worker->raw, count, v->x + first, n, w->n_cols);
+    }
+}
+
+typedef struct matmul_job {
+    cpu_backend *b;
+    const backend_matrix *w;
+    float *y;
+    cpu_vectors v;
+    uint32_t n_rows, first_row; /* of this group */
+    uint32_t n_groups, n_tokens;
+} matmul_job;
+
+static void matmul_task(void *arg, uint32_t i_task, uint32_t worker)
+{
+    const matmul_job *job = arg;
+    const uint32_t row = i_task * ROW_BLOCK, left = job->w->n_rows - row;
+    cpu_rows(job->b, job->w, 0, row, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v, 0, job->v.n, job->y + row, job->w->n_rows,
+             &job->b->workers[worker]);
+}
+
+void cpu_matmul(backend *base, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens, bool exact)
+{
+    cpu_backend *b = cpu_of(base);
+    matmul_job job = { .b = b, .w = w, .y = y, .v = cpu_prepare(b, w, x, w->n_cols, n_tokens, exact) };
+    pool_run(b->pool, (w->n_rows + ROW_BLOCK - 1) / ROW_BLOCK, matmul_task, &job);
+}
+
+/* Vectors are prepared group by group, all tokens of a group in a row, so that a tile sees many tokens. */
+static void grouped_task(void *arg, uint32_t i_task, uint32_t worker)
+{
+    const matmul_job *job = arg;
+    const uint32_t per_group = job->w->n_rows / job->n_groups, n_blocks = (per_group + ROW_BLOCK - 1) / ROW_BLOCK;
+    const uint32_t group = i_task / n_blocks, row = i_task % n_blocks * ROW_BLOCK, left = per_group - row;
+    cpu_worker *w = &job->b->workers[worker];
+    for (uint32_t t = 0; t < job->n_tokens; t++) /* token t's vector of this group is number t * G + group */
+        cpu_rows(job->b, job->w, 0, group * per_group + row, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v,
+                 (size_t)t * job->n_groups + group, 1, job->y + (size_t)t * job->w->n_rows + group * per_group + row,
+                 job->w->n_rows, w);
+}
+
+void cpu_matmul_grouped(backend *base, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens, uint32_t n_groups)
+{
+    cpu_backend *b = cpu_of(base);
+    const uint32_t per_group = w->n_rows / n_groups;
+    matmul_job job = { .b = b, .w = w, .y = y, .n_groups = n_groups, .n_tokens = n_tokens };
+    job.v = cpu_prepare(b, w, x, w->n_cols, (size_t)n_tokens * n_groups, false);
+    pool_run(b->pool, n_groups * ((per_group + ROW_BLOCK - 1) / ROW_BLOCK), grouped_task, &job);
+}
