@@ -65,7 +65,7 @@ typedef struct backend_step {
 /* The most that any step until the next reserve() needs. */
 typedef struct backend_limits {
     uint32_t n_tokens;
-    uint32_t n_input_max;  /* most values per token that go into a matrix: widest of d, q, H D, G o, k f */
+    uint32_t n_input_max;  /* most values per token that go into a matrix: widest of m d, q, H D, G o, k f */
     uint32_t n_attend_max; /* rows that one query may see: window and compressed */
     uint32_t n_index_max;  /* indexer rows of one sequence */
     uint32_t n_heads, head_dim, n_index_heads, index_dim, n_embd, n_streams, ff_dim, n_used, n_experts;
@@ -174,6 +174,9 @@ typedef struct backend_ops {
     /* Section 8: choice and weights, then the sum over the chosen experts in the order of ids. */
     void (*route)(backend *b, const backend_route *r, const backend_step *s);
     void (*experts)(backend *b, const backend_experts *e, uint32_t n_tokens);
+    /* x[t, j] = e[t] + h[t, j] for every stream j: the input of a draft block (section 10). */
+    void (*join)(backend *b, float *x, const float *e, const float *h, uint32_t n_tokens, uint32_t n_streams,
+                 uint32_t n_embd);
     bool (*finite)(backend *b, const float *x, size_t n);
 } backend_ops;
 

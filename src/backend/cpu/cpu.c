@@ -120,6 +120,15 @@ static void cpu_shape_heads(backend *b, float *q, uint32_t n_heads, uint32_t dim
     pool_run(cpu_of(b)->pool, n_tokens, shape_task, &job);
 }
 
+static void cpu_join(backend *b, float *x, const float *e, const float *h, uint32_t n_tokens, uint32_t n_streams,
+                     uint32_t n_embd)
+{
+    (void)b;
+    for (size_t t = 0; t < n_tokens; t++)
+        for (size_t i = 0; i < (size_t)n_streams * n_embd; i++)
+            x[t * n_streams * n_embd + i] = e[t * n_embd + i % n_embd] + h[t * n_streams * n_embd + i];
+}
+
 static bool cpu_finite(backend *b, const float *x, size_t n)
 {
     (void)b;
@@ -182,8 +191,8 @@ static bool new_scratch(cpu_backend *b, const backend_limits *l)
     const size_t T = l->n_tokens, slots = T * larger(l->n_used, 1);
     const size_t width = larger(l->head_dim, l->index_dim);
     bool good = true;
-    /* Vectors of one product: a slot's hidden row, or a group of heads. */
-    b->n_vectors_max = larger(slots, T * l->n_heads);
+    /* Vectors of one product: a slot's hidden row, a group of heads, or a stream. */
+    b->n_vectors_max = larger(slots, T * larger(l->n_heads, l->n_streams));
     good = NEW(b->q, T * l->n_input_max) && NEW(b->q_scale, T * l->n_input_max / QUANT_Q8_BLOCK) &&
            NEW(b->q_rows, 2 * b->n_vectors_max) && NEW(b->x_rows, 2 * b->n_vectors_max) && NEW(b->hidden, slots * l->ff_dim) &&
            NEW(b->parts, slots * l->n_embd) && NEW(b->by_expert, 2 * slots) && NEW(b->offsets, larger(l->n_experts, 1) + 1) &&
@@ -251,6 +260,7 @@ static const backend_ops cpu_ops = {
     .keep_series = cpu_keep_series,
     .route = cpu_route,
     .experts = cpu_experts,
+    .join = cpu_join,
     .finite = cpu_finite,
 };
 

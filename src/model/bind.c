@@ -1,0 +1,253 @@
+/* Tensors by name and shape: model specification 13.2; checks 22, 30, 31, 32, 35, 36 of the weights specification. */
+#include "model/network.h"
+#include "quant/quant.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/* Collects what is missing, so that the message can say how much; the first real error ends the binding. */
+typedef struct binder {
+    model *m;
+    const char *prefix;
+    char missing[96];
+    uint32_t n_missing;
+    ds4_status status;
+    ds4_error *err;
+} binder;
+
+static const gguf_tensor *find(binder *b, const char *suffix, char name[96])
+{
+    snprintf(name, 96, "%s%s", b->prefix, suffix);
+    const gguf_tensor *t = gguf_tensor_find(b->m->file, name);
+    if (!t && b->n_missing++ == 0)
+        snprintf(b->missing, sizeof b->missing, "%s", name);
+    return t;
+}
+
+static bool has_shape(binder *b, const gguf_tensor *t, const char *name, uint64_t d0, uint64_t d1, uint64_t d2)
+{
+    if (t->dims[0] == d0 && t->dims[1] == d1 && t->dims[2] == d2 && t->dims[3] == 1)
+        return true;
+    b->status = ds4_fail(b->err, DS4_ERR_CORRUPT,
+                         "tensor '%s' is %" PRIu64 "x%" PRIu64 "x%" PRIu64 ", the metadata says %" PRIu64 "x%" PRIu64
+                         "x%" PRIu64,
+                         name, t->dims[0], t->dims[1], t->dims[2], d0, d1, d2);
+    return false;
+}
+
+static bool has_type(binder *b, const gguf_tensor *t, const char *name)
+{
+    if (quant_type_supported(t->type))
+        return true;
+    b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "tensor '%s' is %s; expected one of F32, F16, BF16, Q8_0", name,
+                         gguf_type_name(t->type));
+    return false;
+}
+
+static void matrix(binder *b, const char *suffix, backend_matrix *out, uint32_t n_rows, uint32_t n_cols, uint32_t n_stacked)
+{
+    char name[96];
+    const gguf_tensor *t = b->status == DS4_OK ? find(b, suffix, name) : NULL;
+    if (!t || !has_type(b, t, name) || !has_shape(b, t, name, n_cols, n_rows, n_stacked))
+        return;
+    *out = (backend_matrix){ t->data, t->type, n_rows, n_cols, n_stacked, (size_t)t->row_bytes };
+}
+
+/* A vector or small table [n_rows, n_cols] in f32: widened, every value finite (36). */
+static void values(binder *b, const char *suffix, const float **out, uint32_t n_rows, uint32_t n_cols)
+{
+    char name[96];
+    const gguf_tensor *t = b->status == DS4_OK ? find(b, suffix, name) : NULL;
+    if (!t || !has_type(b, t, name) || !has_shape(b, t, name, n_cols, n_rows, 1))
+        return;
+    const size_t n = (size_t)n_rows * n_cols;
+    float *wide = arena_alloc_array(&b->m->memory, n, sizeof *wide);
+    if (!wide) {
+        b->status = ds4_fail(b->err, DS4_ERR_NO_MEMORY, "not enough memory for tensor '%s'", name);
+        return;
+    }
+    for (uint32_t i = 0; i < n_rows; i++)
+        quant_row_to_f32(t->type, t->data + i * t->row_bytes, wide + (size_t)i * n_cols, n_cols);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(wide[i])) {
+            b->status = ds4_fail(b->err, DS4_ERR_CORRUPT, "tensor '%s' contains a non-finite value", name);
+            return;
+        }
+    *out = wide;
+}
+
+static void expert_table(binder *b, const char *suffix, const int32_t **out)
+{
+    const model_config *c = &b->m->config;
+    char name[96];
+    const gguf_tensor *t = b->status == DS4_OK ? find(b, suffix, name) : NULL;
+    if (!t || !has_shape(b, t, name, c->n_used, c->n_vocab, 1))
+        return;
+    if (t->type != GGUF_I32) {
+        b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "tensor '%s' is %s; expected I32", name, gguf_type_name(t->type));
+        return;
+    }
+    const int32_t *table = (const int32_t *)(const void *)t->data; /* aligned: offsets are multiples of 8 at least */
+    for (size_t i = 0; i < (size_t)c->n_vocab * c->n_used; i++)
+        if (table[i] < 0 || (uint32_t)table[i] >= c->n_experts) { /* (35) */
+            b->status = ds4_fail(b->err, DS4_ERR_CORRUPT, "tensor '%s': expert table has id %" PRId32, name, table[i]);
+            return;
+        }
+    *out = table;
+}
+
+static void hyper(binder *b, const char *site, backend_matrix *fn, backend_hyper *out, bool head)
+{
+    const model_config *c = &b->m->config;
+    const uint32_t m = c->n_streams, n = head ? m : (2 + m) * m;
+    char suffix[64];
+    snprintf(suffix, sizeof suffix, "%s_fn.weight", site);
+    matrix(b, suffix, fn, n, m * c->n_embd, 1);
+    snprintf(suffix, sizeof suffix, "%s_base.weight", site);
+    values(b, suffix, &out->base, 1, n);
+    snprintf(suffix, sizeof suffix, "%s_scale.weight", site);
+    values(b, suffix, &out->scale, 1, head ? 1 : 3);
+    out->fn = fn;
+    out->n_streams = m;
+    out->n_embd = c->n_embd;
+    out->n_sinkhorn = c->n_sinkhorn;
+    out->hc_eps = c->hc_eps;
+    out->rms_eps = c->rms_eps;
+}
+
+static void compressor(binder *b, const char *stem, model_compressor *out, uint32_t ratio, uint32_t width)
+{
+    const uint32_t wide = width * (is_csa(ratio) ? 2 : 1);
+    char suffix[64];
+    snprintf(suffix, sizeof suffix, "%s_kv.weight", stem);
+    matrix(b, suffix, &out->kv, wide, b->m->config.n_embd, 1);
+    snprintf(suffix, sizeof suffix, "%s_gate.weight", stem);
+    matrix(b, suffix, &out->gate, wide, b->m->config.n_embd, 1);
+    snprintf(suffix, sizeof suffix, "%s_ape.weight", stem);
+    values(b, suffix, &out->ape, ratio, wide);
+    snprintf(suffix, sizeof suffix, "%s_norm.weight", stem);
+    values(b, suffix, &out->norm, 1, width);
+}
+
+/* (3) of 13.3: a tensor that this layer's kind has no use for means that file and keys disagree. */
+static void refuse(binder *b, const char *suffix, uint32_t ratio)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s%s", b->prefix, suffix);
+    if (b->status == DS4_OK && gguf_tensor_find(b->m->file, name))
+        b->status = ds4_fail(b->err, DS4_ERR_CORRUPT, "tensor '%s' does not belong in a layer of compression ratio %" PRIu32,
+                             name, ratio);
+}
+
+static void bind_attention(binder *b, model_layer *l)
+{
+    const model_config *c = &b->m->config;
+    const uint32_t wide = c->n_heads * c->head_dim;
+    values(b, "attn_norm.weight", &l->attn_norm, 1, c->n_embd);
+    matrix(b, "attn_q_a.weight", &l->q_a, c->q_rank, c->n_embd, 1);
+    values(b, "attn_q_a_norm.weight", &l->q_a_norm, 1, c->q_rank);
+    matrix(b, "attn_q_b.weight", &l->q_b, wide, c->q_rank, 1);
+    matrix(b, "attn_kv.weight", &l->kv, c->head_dim, c->n_embd, 1);
+    values(b, "attn_kv_a_norm.weight", &l->kv_norm, 1, c->head_dim);
+    values(b, "attn_sinks.weight", &l->sinks, 1, c->n_heads);
+    matrix(b, "attn_output_a.weight", &l->output_a, c->n_groups * c->o_rank, wide / c->n_groups, 1);
+    matrix(b, "attn_output_b.weight", &l->output_b, c->n_embd, c->n_groups * c->o_rank, 1);
+    if (l->ratio)
+        compressor(b, "attn_compressor", &l->attention, l->ratio, c->head_dim);
+    else
+        refuse(b, "attn_compressor_kv.weight", l->ratio);
+    if (is_csa(l->ratio)) {
+        matrix(b, "indexer.attn_q_b.weight", &l->index_q_b, c->n_index_heads * c->index_dim, c->q_rank, 1);
+        matrix(b, "indexer.proj.weight", &l->index_proj, c->n_index_heads, c->n_embd, 1);
+        compressor(b, "indexer_compressor", &l->index, l->ratio, c->index_dim);
+    } else {
+        refuse(b, "indexer.attn_q_b.weight", l->ratio);
+        refuse(b, "indexer_compressor_kv.weight", l->ratio);
+    }
+}
+
+static void bind_experts(binder *b, model_layer *l, bool hashed)
+{
+    const model_config *c = &b->m->config;
+    values(b, "ffn_norm.weight", &l->ffn_norm, 1, c->n_embd);
+    matrix(b, "ffn_gate_inp.weight", &l->router, c->n_experts, c->n_embd, 1);
+    if (hashed)
+        expert_table(b, "ffn_gate_tid2eid.weight", &l->table);
+    else
+        values(b, "exp_probs_b.bias", &l->bias, 1, c->n_experts);
+    matrix(b, "ffn_gate_exps.weight", &l->gate, c->ff_dim, c->n_embd, c->n_experts);
+    matrix(b, "ffn_up_exps.weight", &l->up, c->ff_dim, c->n_embd, c->n_experts);
+    matrix(b, "ffn_down_exps.weight", &l->down, c->n_embd, c->ff_dim, c->n_experts);
+    matrix(b, "ffn_gate_shexp.weight", &l->shared_gate, c->ff_dim, c->n_embd, 1);
+    matrix(b, "ffn_up_shexp.weight", &l->shared_up, c->ff_dim, c->n_embd, 1);
+    matrix(b, "ffn_down_shexp.weight", &l->shared_down, c->n_embd, c->ff_dim, 1);
+    if (b->status == DS4_OK && b->n_missing == 0 && l->gate.type != l->up.type) /* (32) */
+        b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "%sffn: gate and up experts have different types (%s and %s)",
+                             b->prefix, gguf_type_name(l->gate.type), gguf_type_name(l->up.type));
+    if (b->status == DS4_OK && b->n_missing == 0 && l->shared_gate.type != l->shared_up.type)
+        b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "%sffn: gate and up of the shared expert have different types",
+                             b->prefix);
+}
+
+static void bind_layer(binder *b, model_layer *l, bool hashed)
+{
+    hyper(b, "hc_attn", &l->hc_attn_fn, &l->hc_attn, false);
+    hyper(b, "hc_ffn", &l->hc_ffn_fn, &l->hc_ffn, false);
+    bind_attention(b, l);
+    bind_experts(b, l, hashed);
+}
+
+static void bind_draft(binder *b)
+{
+    model *m = b->m;
+    const uint32_t d = m->config.n_embd;
+    model_draft *draft = arena_alloc(&m->memory, sizeof *draft);
+    if (!draft) {
+        b->status = ds4_fail(b->err, DS4_ERR_NO_MEMORY, "not enough memory");
+        return;
+    }
+    b->prefix = "mtp.0.";
+    draft->layer.clamp = m->config.clamp[m->config.n_layers - 1];
+    draft->layer.clamp_shared = m->config.clamp_shared[m->config.n_layers - 1];
+    bind_layer(b, &draft->layer, false);
+    matrix(b, "e_proj.weight", &draft->e_proj, d, d, 1);
+    matrix(b, "h_proj.weight", &draft->h_proj, d, d, 1);
+    values(b, "enorm.weight", &draft->enorm, 1, d);
+    values(b, "hnorm.weight", &draft->hnorm, 1, d);
+    values(b, "norm.weight", &draft->head.norm, 1, d);
+    hyper(b, "hc_head", &draft->head.hc_fn, &draft->head.hc, true);
+    m->draft = draft;
+    m->config.n_draft_layers = 1;
+}
+
+ds4_status model_bind(model *m, ds4_error *err)
+{
+    const model_config *c = &m->config;
+    binder b = { .m = m, .prefix = "", .err = err };
+    char prefix[32];
+    m->layers = arena_alloc_array(&m->memory, c->n_layers, sizeof *m->layers);
+    if (!m->layers)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
+    matrix(&b, "token_embd.weight", &m->embed, c->n_vocab, c->n_embd, 1);
+    matrix(&b, "output.weight", &m->output, c->n_vocab, c->n_embd, 1);
+    values(&b, "output_norm.weight", &m->head.norm, 1, c->n_embd);
+    hyper(&b, "output_hc", &m->head.hc_fn, &m->head.hc, true);
+    for (uint32_t i = 0; i < c->n_layers; i++) {
+        model_layer *l = &m->layers[i];
+        snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
+        b.prefix = prefix;
+        l->ratio = c->ratios[i];
+        l->clamp = c->clamp[i];
+        l->clamp_shared = c->clamp_shared[i];
+        bind_layer(&b, l, i < c->n_hash_layers);
+    }
+    if (gguf_tensor_find(m->file, "mtp.0.e_proj.weight"))
+        bind_draft(&b);
+    if (b.status == DS4_OK && b.n_missing == 1)
+        return ds4_fail(err, DS4_ERR_NOT_FOUND, "tensor '%s' is missing", b.missing);
+    if (b.status == DS4_OK && b.n_missing > 1)
+        return ds4_fail(err, DS4_ERR_NOT_FOUND, "tensor '%s' is missing, and %" PRIu32 " more", b.missing, b.n_missing - 1);
+    return b.status;
+}

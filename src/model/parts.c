@@ -1,0 +1,179 @@
+/* The parts of a state that a store keeps, out and in: kvstore specification, section 4; model/model.h has the layouts. */
+#include "model/network.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+/* What a part is made of. */
+static bool is_rows(model_part part)
+{
+    return part <= MODEL_HCA_ROWS;
+}
+
+static bool layer_has(const model *m, model_part part, uint32_t i_layer)
+{
+    const uint32_t ratio = m->config.ratios[i_layer];
+    switch (part) {
+    case MODEL_WINDOW: return true;
+    case MODEL_HCA_ROWS:
+    case MODEL_HCA_PENDING: return ratio != 0 && !is_csa(ratio);
+    default: return is_csa(ratio);
+    }
+}
+
+static bool of_index(model_part part)
+{
+    return part == MODEL_INDEX_ROWS || part == MODEL_INDEX_PENDING || part == MODEL_INDEX_OVERLAP;
+}
+
+static uint32_t width_of(const model *m, model_part part)
+{
+    return of_index(part) ? m->config.index_dim : m->config.head_dim;
+}
+
+/* Floats of `part` in one layer. */
+static uint64_t layer_floats(const model *m, model_part part, uint32_t ratio, uint64_t begin, uint64_t end)
+{
+    const uint64_t width = width_of(m, part), sets = is_csa(ratio) ? 2 : 1;
+    switch (part) {
+    case MODEL_CSA_ROWS:
+    case MODEL_INDEX_ROWS:
+    case MODEL_HCA_ROWS: return (end / ratio - begin / ratio) * width;
+    case MODEL_WINDOW: return (end < m->config.window ? end : m->config.window) * width;
+    case MODEL_CSA_OVERLAP:
+    case MODEL_INDEX_OVERLAP: return end >= ratio ? 2 * (uint64_t)ratio * width : 0;
+    default: return end % ratio * 2 * sets * width;
+    }
+}
+
+size_t model_part_bytes(const model *m, model_part part, uint64_t begin, uint64_t end)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < m->config.n_layers; i++)
+        if (layer_has(m, part, i))
+            n += layer_floats(m, part, m->config.ratios[i], begin, end);
+    return (size_t)(n * sizeof(float));
+}
+
+/* --- walking a part: the same walk copies out and in --------------------------------------------------------------- */
+
+typedef struct walk {
+    const model *m;
+    uint8_t *out;      /* export: where the next bytes go */
+    const uint8_t *in; /* import: where they come from; NULL when exporting */
+} walk;
+
+static void pass(walk *w, float *memory, size_t n)
+{
+    const size_t bytes = n * sizeof(float);
+    const backend_ops *ops = w->m->backend->ops;
+    if (w->in) {
+        ops->write(w->m->backend, memory, w->in, bytes);
+        w->in += bytes;
+    } else {
+        ops->read(w->m->backend, w->out, memory, bytes);
+        w->out += bytes;
+    }
+}
+
+static void pass_tokens(walk *w, backend_series *s, uint64_t begin, uint64_t end, size_t n)
+{
+    for (uint64_t position = begin; position < end; position++) {
+        const size_t at = (size_t)(position % s->ring_tokens) * s->n_sets * s->width;
+        pass(w, s->ring_kv + at, n);
+        pass(w, s->ring_gate + at, n);
+    }
+}
+
+static void pass_layer(walk *w, model_part part, backend_memory *memory, uint64_t begin, uint64_t end)
+{
+    backend_series *s = of_index(part) ? &memory->index : &memory->attention;
+    const uint64_t window = w->m->config.window;
+    switch (part) {
+    case MODEL_CSA_ROWS:
+    case MODEL_INDEX_ROWS:
+    case MODEL_HCA_ROWS:
+        pass(w, s->rows + begin / s->ratio * s->width, (size_t)(end / s->ratio - begin / s->ratio) * s->width);
+        break;
+    case MODEL_WINDOW:
+        for (uint64_t position = end > window ? end - window : 0; position < end; position++)
+            pass(w, memory->window + position % memory->window_tokens * w->m->config.head_dim, w->m->config.head_dim);
+        break;
+    case MODEL_CSA_OVERLAP:
+    case MODEL_INDEX_OVERLAP: /* the first series of the last closed group */
+        if (end >= s->ratio)
+            pass_tokens(w, s, end / s->ratio * s->ratio - s->ratio, end / s->ratio * s->ratio, s->width);
+        break;
+    default: pass_tokens(w, s, end - end % s->ratio, end, (size_t)s->n_sets * s->width); break;
+    }
+}
+
+static void walk_part(walk *w, const model_state *state, model_part part, uint64_t begin, uint64_t end)
+{
+    for (uint32_t i = 0; i < w->m->config.n_layers; i++)
+        if (layer_has(w->m, part, i))
+            pass_layer(w, part, &state->layers[i], begin, end);
+}
+
+/* --- the door ----------------------------------------------------------------------------------------------------- */
+
+ds4_status model_state_export(const model_state *state, model_part part, uint64_t begin, uint64_t end, void *out,
+                              size_t size, ds4_error *err)
+{
+    walk w = { .m = state->m, .out = out };
+    const bool range = is_rows(part) ? begin <= end && end <= state->n : end == state->n;
+    if (state->bad || !range || size != model_part_bytes(state->m, part, begin, end))
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "part %d of tokens %" PRIu64 "..%" PRIu64 " cannot be exported at %" PRIu32,
+                        (int)part, begin, end, state->n);
+    walk_part(&w, state, part, begin, end);
+    return DS4_OK;
+}
+
+static bool all_finite(const uint8_t *bytes, size_t n)
+{
+    float x, sum = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        __builtin_memcpy(&x, bytes + i * sizeof x, sizeof x);
+        sum += x - x;
+    }
+    return sum == 0.0f;
+}
+
+ds4_status model_state_import(model_state *state, model_part part, uint64_t begin, uint64_t end, const void *bytes,
+                              size_t size, ds4_error *err)
+{
+    walk w = { .m = state->m, .in = bytes };
+    if (state->n != 0 || (state->bad && !state->importing))
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "only a state that was just reset can be filled");
+    if (begin > end || end > state->n_ctx || size != model_part_bytes(state->m, part, begin, end) ||
+        (is_rows(part) && begin != state->rows_end[part]))
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "part %d of tokens %" PRIu64 "..%" PRIu64 " does not fit (%zu bytes)", (int)part,
+                        begin, end, size);
+    state->importing = state->bad = true;
+    if (!all_finite(bytes, size / sizeof(float)))
+        return ds4_fail(err, DS4_ERR_STATE_BAD, "a stored value of part %d is not finite", (int)part);
+    if (size > 0)
+        walk_part(&w, state, part, begin, end);
+    if (is_rows(part))
+        state->rows_end[part] = end;
+    state->part_end[part] = (uint32_t)end;
+    return DS4_OK;
+}
+
+ds4_status model_state_commit(model_state *state, uint32_t n, ds4_error *err)
+{
+    bool whole = state->n == 0 && n <= state->n_ctx;
+    for (int part = 0; whole && part < MODEL_N_PARTS; part++) {
+        if (is_rows((model_part)part))
+            whole = state->rows_end[part] <= n && model_part_bytes(state->m, (model_part)part, state->rows_end[part], n) == 0;
+        else
+            whole = state->part_end[part] == n || model_part_bytes(state->m, (model_part)part, 0, n) == 0;
+    }
+    if (!whole) {
+        model_state_reset(state);
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "the imported parts do not make a state of %" PRIu32 " tokens", n);
+    }
+    model_state_reset(state);
+    state->n = state->peak = state->floor = n;
+    return DS4_OK;
+}
