@@ -1,0 +1,375 @@
+/* Tool blocks: protocol specification 3.2 to 3.4. Everything is read from block.bytes, of which block.at bytes are done. */
+#include "base/json.h"
+#include "chat/parser.h"
+
+#include <string.h>
+
+static const char close_text[] = "</" DSML_CLOSE_TEXT, escaped_close[] = "&lt;/" DSML_CLOSE_TEXT,
+                  escaped_twice[] = "&amp;lt;/" DSML_CLOSE_TEXT;
+
+void block_begin(chat_parser *p, slice bytes, size_t separator)
+{
+    block_parser *b = &p->block;
+    buffer_clear(&b->bytes);
+    parser_append(p, &b->bytes, bytes);
+    b->separator = b->at = separator;
+    b->state = BLOCK_OPEN;
+    b->wrapped = b->announced = false;
+    b->n_done = 0;
+}
+
+void block_free(block_parser *b)
+{
+    buffer_free(&b->bytes);
+    buffer_free(&b->call_name);
+    buffer_free(&b->key);
+    buffer_free(&b->value);
+    buffer_free(&b->seen);
+}
+
+static slice rest(const block_parser *b)
+{
+    return (slice){ b->bytes.data + b->at, b->bytes.size - b->at };
+}
+
+/* The block as text, the token spelled out. */
+static void give_back_as_content(chat_parser *p)
+{
+    block_parser *b = &p->block;
+    size_t from = 0;
+    p->state = STATE_TEXT;
+    p->line_start = false;
+    for (size_t at = 0; at <= b->bytes.size; at++) {
+        if (at < b->bytes.size && b->bytes.data[at] != TAG_DSML)
+            continue;
+        parser_content(p, (slice){ b->bytes.data + from, at - from });
+        if (at < b->bytes.size)
+            parser_content(p, slice_of(text_special_spelling(TEXT_DSML)));
+        from = at + 1;
+    }
+    buffer_clear(&b->bytes);
+}
+
+/* Not a block after all; true if generation must end because a part of it was already announced. */
+static bool fail_block(chat_parser *p)
+{
+    if (p->block.announced) {
+        p->broken = true;
+        return true;
+    }
+    give_back_as_content(p);
+    return false;
+}
+
+/* --- what clients see of a call ------------------------------------------------------------------------------------------ */
+
+static void unescape_attribute(chat_parser *p, buffer *out, slice text)
+{
+    buffer_clear(out);
+    while (text.size > 0) {
+        const char *hit = memmem(text.data, text.size, "&quot;", 6);
+        const size_t n = hit ? (size_t)(hit - text.data) : text.size;
+        parser_append(p, out, (slice){ text.data, n });
+        if (hit)
+            parser_append(p, out, SLICE("\""));
+        const size_t used = hit ? n + 6 : n;
+        text = (slice){ text.data + used, text.size - used };
+    }
+}
+
+static void send_json(chat_parser *p, ds4_status status, buffer *fragment)
+{
+    if (status != DS4_OK)
+        p->no_memory = true;
+    parser_event(p, CHAT_EVENT_CALL_DATA, buffer_slice(fragment));
+    buffer_free(fragment);
+}
+
+/* `{"key":` or `,"key":`, and then `after`. */
+static void send_key(chat_parser *p, const char *after)
+{
+    block_parser *b = &p->block;
+    buffer fragment = { 0 };
+    ds4_status status = buffer_append_text(&fragment, b->first ? "{" : ",");
+    if (status == DS4_OK)
+        status = json_write_string(&fragment, buffer_slice(&b->key));
+    if (status == DS4_OK)
+        status = buffer_printf(&fragment, ":%s", after);
+    b->first = false;
+    send_json(p, status, &fragment);
+}
+
+static void send_text_piece(chat_parser *p, slice text)
+{
+    buffer fragment = { 0 };
+    if (p->block.ignored || text.size == 0)
+        return;
+    send_json(p, json_write_string_inside(&fragment, text), &fragment);
+}
+
+static void send_value(chat_parser *p, slice text, bool as_json)
+{
+    buffer fragment = { 0 };
+    json_value *value = NULL;
+    ds4_status status = as_json ? json_parse(&value, text, NULL, NULL) : DS4_ERR_ARGUMENT;
+    send_key(p, "");
+    if (status == DS4_OK)
+        status = json_print_compact(value, &fragment);
+    else
+        status = json_write_string(&fragment, text);
+    json_free(value);
+    send_json(p, status, &fragment);
+}
+
+/* --- parameters ------------------------------------------------------------------------------------------------------------- */
+
+static bool is_seen(const block_parser *b)
+{
+    for (size_t at = 0; at < b->seen.size;) {
+        const size_t n = strlen(b->seen.data + at);
+        if (n == b->key.size && memcmp(b->seen.data + at, b->key.data, n) == 0)
+            return true;
+        at += n + 1;
+    }
+    return false;
+}
+
+/* Does the schema of the present call say that `key` is a string? */
+static bool schema_says_text(const chat_parser *p)
+{
+    const block_parser *b = &p->block;
+    bool text = false;
+    for (size_t i = 0; i < p->options.n_tools; i++) {
+        json_value *schema = NULL;
+        slice type;
+        if (!slice_equal(p->options.tools[i].name, buffer_slice(&b->call_name)))
+            continue;
+        if (json_parse(&schema, p->options.tools[i].schema, NULL, NULL) == DS4_OK) {
+            const json_value *properties = json_member(json_member(schema, "parameters"), "properties");
+            text = json_string(json_member(json_get(properties, buffer_slice(&b->key)), "type"), &type) &&
+                   slice_equal(type, SLICE("string"));
+        }
+        json_free(schema);
+    }
+    return text;
+}
+
+static void begin_parameter(chat_parser *p, const tag *t)
+{
+    block_parser *b = &p->block;
+    unescape_attribute(p, &b->key, t->key);
+    b->ignored = is_seen(b);
+    parser_append(p, &b->seen, buffer_slice(&b->key));
+    if (buffer_append_byte(&b->seen, 0) != DS4_OK)
+        p->no_memory = true;
+    b->marked = t->marked;
+    b->kind = !t->is_text.data ? VALUE_UNSAID : slice_equal(t->is_text, SLICE("true")) ? VALUE_TEXT : VALUE_JSON;
+    b->begun = b->in_string = b->escaped = false;
+    buffer_clear(&b->value);
+    b->state = BLOCK_VALUE;
+}
+
+/* A decoded piece of the present value. */
+static void take_value(chat_parser *p, slice text)
+{
+    block_parser *b = &p->block;
+    if (b->kind != VALUE_TEXT) {
+        for (size_t i = 0; i < text.size; i++) {
+            const char c = text.data[i];
+            if (b->escaped)
+                b->escaped = false;
+            else if (b->in_string && c == '\\')
+                b->escaped = true;
+            else if (c == '"')
+                b->in_string = !b->in_string;
+        }
+        parser_append(p, &b->value, text);
+        return;
+    }
+    if (!b->begun && !b->ignored)
+        send_key(p, "\"");
+    b->begun = true;
+    send_text_piece(p, text);
+}
+
+static bool is_json(slice text)
+{
+    json_value *value;
+    const bool good = json_parse(&value, text, NULL, NULL) == DS4_OK;
+    json_free(value);
+    return good;
+}
+
+static void end_parameter(chat_parser *p)
+{
+    block_parser *b = &p->block;
+    const slice value = buffer_slice(&b->value);
+    if (b->kind == VALUE_TEXT) {
+        take_value(p, (slice){ "", 0 }); /* an empty one begins here */
+        if (!b->ignored)
+            parser_event(p, CHAT_EVENT_CALL_DATA, SLICE("\""));
+    } else if (!b->ignored) {
+        send_value(p, value, b->kind == VALUE_JSON || (!schema_says_text(p) && is_json(value)));
+    }
+    b->state = BLOCK_INVOKE;
+}
+
+/* Is `text` the beginning of `whole`, or `whole` the beginning of text? */
+static tag_scan compare(slice text, const char *whole)
+{
+    const size_t n = strlen(whole);
+    if (memcmp(text.data, whole, text.size < n ? text.size : n) != 0)
+        return TAG_NONE;
+    return text.size < n ? TAG_MORE : TAG_FOUND;
+}
+
+/* Takes payload up to the closing tag, or up to what may be the start of one. False: more bytes are needed. */
+static bool run_value(chat_parser *p)
+{
+    block_parser *b = &p->block;
+    for (;;) {
+        const slice text = rest(b);
+        size_t n = 0;
+        while (n < text.size && text.data[n] != '<' && text.data[n] != '&' && text.data[n] != TAG_DSML)
+            n++;
+        if (n > 0)
+            take_value(p, (slice){ text.data, n });
+        b->at += n;
+        if (n == text.size)
+            return false;
+        const slice here = rest(b);
+        if (here.data[0] == TAG_DSML) {
+            take_value(p, slice_of(text_special_spelling(TEXT_DSML)));
+            b->at++;
+            continue;
+        }
+        tag t;
+        tag_scan found = TAG_NONE;
+        if (here.data[0] == '<') {
+            found = here.size == 1 ? TAG_MORE : here.data[1] != '/' ? TAG_NONE : tag_read(here, &t);
+            /* A tag that began with the token ends with it: its plain spelling is payload. */
+            if (found == TAG_FOUND && (!t.closing || t.name != TAG_PARAMETER || t.marked != b->marked))
+                found = TAG_NONE;
+            if (found == TAG_MORE && b->marked && here.size > 2 && here.data[2] != TAG_DSML)
+                found = TAG_NONE;
+            if (found == TAG_FOUND) {
+                b->at += t.size;
+                end_parameter(p);
+                return true;
+            }
+        } else {
+            const tag_scan once = compare(here, escaped_close), twice = compare(here, escaped_twice);
+            if (once == TAG_FOUND || twice == TAG_FOUND) {
+                take_value(p, once == TAG_FOUND ? SLICE(close_text) : SLICE(escaped_close));
+                b->at += once == TAG_FOUND ? sizeof escaped_close - 1 : sizeof escaped_twice - 1;
+                continue;
+            }
+            found = once == TAG_MORE || twice == TAG_MORE ? TAG_MORE : TAG_NONE;
+        }
+        if (found == TAG_MORE)
+            return false;
+        take_value(p, (slice){ here.data, 1 });
+        b->at++;
+    }
+}
+
+/* --- tags ------------------------------------------------------------------------------------------------------------------- */
+
+static void begin_call(chat_parser *p, const tag *t)
+{
+    block_parser *b = &p->block;
+    unescape_attribute(p, &b->call_name, t->key);
+    buffer_clear(&b->seen);
+    b->first = b->announced = true;
+    b->state = BLOCK_INVOKE;
+    parser_event(p, CHAT_EVENT_CALL_BEGIN, buffer_slice(&b->call_name));
+}
+
+static void end_call(chat_parser *p)
+{
+    block_parser *b = &p->block;
+    parser_event(p, CHAT_EVENT_CALL_DATA, b->first ? SLICE("{}") : SLICE("}"));
+    parser_event(p, CHAT_EVENT_CALL_END, (slice){ "", 0 });
+    p->n_calls++;
+    b->n_done++;
+    b->state = BLOCK_BETWEEN;
+}
+
+typedef enum progress { PROGRESS, NEED_MORE, BLOCK_ENDED, BLOCK_BAD } progress;
+
+static progress take_tag(chat_parser *p, const tag *t)
+{
+    block_parser *b = &p->block;
+    const bool opens_call = !t->closing && t->name == TAG_INVOKE && t->key.size > 0;
+    if (b->state == BLOCK_OPEN && !t->closing && t->name == TAG_CALLS) {
+        b->wrapped = true;
+        b->state = BLOCK_BETWEEN;
+    } else if (b->state != BLOCK_INVOKE && opens_call) {
+        begin_call(p, t);
+    } else if (b->state == BLOCK_BETWEEN && t->closing && t->name == TAG_CALLS && b->n_done > 0) {
+        return BLOCK_ENDED;
+    } else if (b->state == BLOCK_INVOKE && !t->closing && t->name == TAG_PARAMETER && t->key.data) {
+        begin_parameter(p, t);
+    } else if (b->state == BLOCK_INVOKE && t->closing && t->name == TAG_INVOKE) {
+        end_call(p);
+    } else {
+        return BLOCK_BAD;
+    }
+    return PROGRESS;
+}
+
+static progress run_structure(chat_parser *p)
+{
+    block_parser *b = &p->block;
+    tag t;
+    while (b->at < b->bytes.size && strchr(" \t\r\n", b->bytes.data[b->at]) && b->bytes.data[b->at])
+        b->at++;
+    if (b->at == b->bytes.size)
+        return NEED_MORE;
+    switch (tag_read(rest(b), &t)) {
+    case TAG_MORE: return NEED_MORE;
+    case TAG_NONE: return !b->wrapped && b->state == BLOCK_BETWEEN ? BLOCK_ENDED : BLOCK_BAD;
+    default: break;
+    }
+    b->at += t.size;
+    return take_tag(p, &t);
+}
+
+bool block_run(chat_parser *p)
+{
+    for (;;) {
+        if (p->block.state == BLOCK_VALUE) {
+            if (!run_value(p))
+                return false;
+            continue;
+        }
+        switch (run_structure(p)) {
+        case PROGRESS: break;
+        case NEED_MORE: return false;
+        case BLOCK_ENDED: return true;
+        case BLOCK_BAD: return fail_block(p);
+        }
+    }
+}
+
+void block_finish(chat_parser *p, bool cut)
+{
+    block_parser *b = &p->block;
+    if (b->state == BLOCK_BETWEEN && b->n_done > 0)
+        p->state = STATE_AFTER; /* only the closing tag is missing */
+    else if (!b->announced)
+        give_back_as_content(p);
+    else if (!cut)
+        p->broken = true;
+}
+
+bool block_wants_greedy(const chat_parser *p)
+{
+    const block_parser *b = &p->block;
+    if (b->state != BLOCK_VALUE)
+        return true;
+    const slice held = rest(b); /* what may become the closing tag */
+    if (held.size >= 2 && held.data[0] == '<')
+        return true;
+    return b->kind != VALUE_TEXT && !b->in_string;
+}

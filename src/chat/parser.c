@@ -1,0 +1,319 @@
+/* Sampled tokens to reasoning and content: protocol specification 3.1, 3.3, 3.5. */
+#include "chat/parser.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void parser_event(chat_parser *p, chat_event_kind kind, slice text)
+{
+    const chat_event event = { .kind = kind, .index = p->n_calls, .text = text };
+    if (text.size > 0 || kind == CHAT_EVENT_CALL_BEGIN || kind == CHAT_EVENT_CALL_END)
+        p->on_event(p->user, &event);
+}
+
+void parser_append(chat_parser *p, buffer *to, slice text)
+{
+    if (text.size && buffer_append_slice(to, text) != DS4_OK)
+        p->no_memory = true;
+}
+
+/* --- stop sequences: 3.5 --------------------------------------------------------------------------------------------- */
+
+/* Earliest match wins, of those the longest. */
+static bool find_stop(const chat_parser *p, size_t *at)
+{
+    size_t best = SIZE_MAX;
+    for (size_t i = 0; i < p->options.n_stops; i++) {
+        const slice stop = p->options.stops[i];
+        const char *hit = stop.size ? memmem(p->pending.data, p->pending.size, stop.data, stop.size) : NULL;
+        if (hit && (size_t)(hit - p->pending.data) < best)
+            best = (size_t)(hit - p->pending.data);
+    }
+    *at = best;
+    return best != SIZE_MAX;
+}
+
+void parser_content(chat_parser *p, slice text)
+{
+    size_t at;
+    if (p->stopped)
+        return;
+    if (p->stop_longest == 0) {
+        parser_event(p, CHAT_EVENT_CONTENT, text);
+        return;
+    }
+    parser_append(p, &p->pending, text);
+    if (p->pending.size == 0)
+        return;
+    if (find_stop(p, &at)) {
+        parser_event(p, CHAT_EVENT_CONTENT, (slice){ p->pending.data, at });
+        p->stopped = true;
+        buffer_clear(&p->pending);
+        return;
+    }
+    size_t n = p->pending.size > p->stop_longest - 1 ? p->pending.size - (p->stop_longest - 1) : 0;
+    while (n > 0 && ((uint8_t)p->pending.data[n] & 0xc0) == 0x80)
+        n--; /* not in the middle of a character */
+    parser_event(p, CHAT_EVENT_CONTENT, (slice){ p->pending.data, n });
+    buffer_consume(&p->pending, n);
+}
+
+static void flush_pending(chat_parser *p)
+{
+    if (!p->stopped && p->pending.size)
+        parser_event(p, CHAT_EVENT_CONTENT, buffer_slice(&p->pending));
+    buffer_clear(&p->pending);
+}
+
+/* --- content ----------------------------------------------------------------------------------------------------------- */
+
+/* Follows lines and code fences over text that turned out to be content. */
+static void track_lines(chat_parser *p, slice text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        const char c = text.data[i];
+        if (c == '\n') {
+            p->line_start = true;
+            p->n_ticks = 0;
+        } else if (p->line_start && c == '`') {
+            if (++p->n_ticks == 3)
+                p->fenced = !p->fenced;
+            p->n_ticks = p->n_ticks > 3 ? 4 : p->n_ticks;
+        } else if (c != ' ' && c != '\t') {
+            p->line_start = false;
+        }
+    }
+}
+
+/* The first n bytes of the tail are content. */
+static void release(chat_parser *p, size_t n)
+{
+    const slice text = { p->tail.data, n };
+    if (n == 0)
+        return;
+    track_lines(p, text);
+    parser_content(p, text);
+    buffer_consume(&p->tail, n);
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+/* Is the '<' at `at` of the tail the first thing on its line, outside a fence? */
+static bool at_line_start(const chat_parser *p, size_t at)
+{
+    while (at > 0 && (p->tail.data[at - 1] == ' ' || p->tail.data[at - 1] == '\t'))
+        at--;
+    if (at > 0)
+        return p->tail.data[at - 1] == '\n' && !p->fenced;
+    return p->line_start && p->n_ticks == 0 && !p->fenced;
+}
+
+/* Where the white space that ends at `at` begins. */
+static size_t before_space(const chat_parser *p, size_t at)
+{
+    while (at > 0 && is_space(p->tail.data[at - 1]))
+        at--;
+    return at;
+}
+
+static void open_block(chat_parser *p, size_t at)
+{
+    release(p, before_space(p, at));
+    flush_pending(p);
+    size_t blanks = 0;
+    while (blanks < p->tail.size && is_space(p->tail.data[blanks]))
+        blanks++;
+    p->state = STATE_BLOCK;
+    block_begin(p, buffer_slice(&p->tail), blanks);
+    buffer_clear(&p->tail);
+}
+
+/* A mark that opens nothing is text: its spelling takes its place. */
+static void spell_mark(chat_parser *p, size_t at)
+{
+    buffer whole = { 0 };
+    parser_append(p, &whole, (slice){ p->tail.data, at });
+    parser_append(p, &whole, slice_of(text_special_spelling(TEXT_DSML)));
+    parser_append(p, &whole, (slice){ p->tail.data + at + 1, p->tail.size - at - 1 });
+    buffer_free(&p->tail);
+    p->tail = whole;
+}
+
+/* Decides about the tail as far as it can. */
+static void run_text(chat_parser *p)
+{
+    const bool tools = p->options.allow_tools;
+    size_t at = 0;
+    while (tools && at < p->tail.size) {
+        const char c = p->tail.data[at];
+        if (c == TAG_DSML) {
+            if (at > 0 && p->tail.data[at - 1] == '<') {
+                open_block(p, at - 1);
+                return;
+            }
+            spell_mark(p, at);
+            continue;
+        }
+        tag t;
+        const bool marked = c == '<' && at + 1 < p->tail.size && p->tail.data[at + 1] == TAG_DSML;
+        if (c == '<' && !marked && at_line_start(p, at)) {
+            const tag_scan found = tag_read((slice){ p->tail.data + at, p->tail.size - at }, &t);
+            if (found == TAG_MORE) {
+                release(p, before_space(p, at));
+                return;
+            }
+            if (found == TAG_FOUND && !t.closing && (t.name == TAG_CALLS || (t.name == TAG_INVOKE && t.key.data))) {
+                open_block(p, at);
+                return;
+            }
+        }
+        at++;
+    }
+    /* What could be the separator of a block, or the first byte of its tag, waits. */
+    size_t hold = p->tail.size;
+    if (tools && hold > 0 && p->tail.data[hold - 1] == '<')
+        hold--;
+    release(p, tools ? before_space(p, hold) : hold);
+}
+
+/* --- tokens -------------------------------------------------------------------------------------------------------------- */
+
+static void feed_text(chat_parser *p, slice text)
+{
+    if (p->state == STATE_THINKING) {
+        parser_event(p, CHAT_EVENT_REASONING, text);
+    } else if (p->state == STATE_TEXT) {
+        parser_append(p, &p->tail, text);
+        run_text(p);
+    } else if (p->state == STATE_BLOCK) {
+        parser_append(p, &p->block.bytes, text);
+    }
+}
+
+/* Through the UTF-8 filter. `end`: an incomplete character can no longer be completed. */
+static void feed_bytes(chat_parser *p, slice bytes, bool end)
+{
+    buffer_clear(&p->clean);
+    if (text_utf8_feed(&p->filter, bytes, &p->clean) != DS4_OK || (end && text_utf8_finish(&p->filter, &p->clean) != DS4_OK))
+        p->no_memory = true;
+    if (p->clean.size)
+        feed_text(p, buffer_slice(&p->clean));
+}
+
+static void feed_mark(chat_parser *p)
+{
+    static const char mark[1] = { TAG_DSML };
+    feed_bytes(p, (slice){ "", 0 }, true);
+    if (p->state == STATE_THINKING || !p->options.allow_tools)
+        feed_text(p, slice_of(text_special_spelling(TEXT_DSML)));
+    else
+        feed_text(p, (slice){ mark, 1 });
+}
+
+ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, ds4_error *err)
+{
+    const text_tokenizer *t = p->tokenizer;
+    const bool first = !p->started;
+    p->started = true;
+    *verdict = CHAT_GO_ON;
+    if (p->state == STATE_THINKING)
+        p->n_reasoning_tokens++;
+    if (id == text_special_id(t, TEXT_EOS)) {
+        *verdict = CHAT_STOP_EOS;
+    } else if (id == text_special_id(t, TEXT_THINK_END)) {
+        feed_bytes(p, (slice){ "", 0 }, true);
+        if (p->state == STATE_THINKING) {
+            p->state = STATE_TEXT;
+            p->n_reasoning_tokens--;
+        }
+    } else if (id == text_special_id(t, TEXT_THINK) && first && p->state == STATE_THINKING) {
+        /* swallowed: the header has opened reasoning already */
+    } else if (id == text_special_id(t, TEXT_DSML)) {
+        feed_mark(p);
+    } else if (!text_is_control(t, id)) {
+        feed_bytes(p, text_piece(t, id), false);
+    } /* other control tokens have no meaning inside an answer */
+    if (p->state == STATE_BLOCK && *verdict == CHAT_GO_ON && block_run(p)) {
+        p->state = p->state == STATE_BLOCK ? STATE_AFTER : p->state;
+        *verdict = CHAT_STOP_TOOLS;
+    }
+    if (p->stopped && *verdict == CHAT_GO_ON)
+        *verdict = CHAT_STOP_TEXT;
+    return p->no_memory ? ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for the answer") : DS4_OK;
+}
+
+ds4_status chat_parser_finish(chat_parser *p, bool cut, chat_outcome *outcome, ds4_error *err)
+{
+    feed_bytes(p, (slice){ "", 0 }, true);
+    if (p->state == STATE_BLOCK)
+        block_finish(p, cut);
+    if (p->state == STATE_TEXT) {
+        for (size_t at = 0; at < p->tail.size; at++)
+            if (p->tail.data[at] == TAG_DSML)
+                spell_mark(p, at);
+        release(p, p->tail.size);
+    }
+    flush_pending(p);
+    if (cut)
+        *outcome = CHAT_OUTCOME_LENGTH;
+    else if (p->broken)
+        *outcome = CHAT_OUTCOME_BROKEN;
+    else
+        *outcome = p->state == STATE_AFTER ? CHAT_OUTCOME_TOOL_CALLS : CHAT_OUTCOME_STOP;
+    return p->no_memory ? ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for the answer") : DS4_OK;
+}
+
+/* --- the door -------------------------------------------------------------------------------------------------------------- */
+
+ds4_status chat_parser_new(chat_parser **out, const text_tokenizer *tokenizer, const chat_parser_options *options,
+                           chat_event_fn *on_event, void *user, ds4_error *err)
+{
+    chat_parser *p = calloc(1, sizeof *p);
+    *out = p;
+    if (!p)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
+    p->tokenizer = tokenizer;
+    p->options = *options;
+    p->on_event = on_event;
+    p->user = user;
+    p->state = options->thinking_open ? STATE_THINKING : STATE_TEXT;
+    p->line_start = true;
+    for (size_t i = 0; i < options->n_stops; i++)
+        if (options->stops[i].size > p->stop_longest)
+            p->stop_longest = options->stops[i].size;
+    return DS4_OK;
+}
+
+void chat_parser_free(chat_parser *p)
+{
+    if (!p)
+        return;
+    buffer_free(&p->clean);
+    buffer_free(&p->tail);
+    buffer_free(&p->pending);
+    block_free(&p->block);
+    free(p);
+}
+
+bool chat_parser_wants_greedy(const chat_parser *p)
+{
+    return p->state == STATE_BLOCK && block_wants_greedy(p);
+}
+
+bool chat_parser_in_reasoning(const chat_parser *p)
+{
+    return p->state == STATE_THINKING;
+}
+
+uint32_t chat_parser_n_calls(const chat_parser *p)
+{
+    return p->n_calls;
+}
+
+uint32_t chat_parser_n_reasoning_tokens(const chat_parser *p)
+{
+    return p->n_reasoning_tokens;
+}

@@ -1,0 +1,72 @@
+/* chat/parser.h - inside the chat room: the parser's state, shared by parser.c (reasoning, content) and block.c (calls).
+ *
+ *   THINKING --/THINK--> TEXT --opening tag--> BLOCK --closing tag--> AFTER
+ *                          ^                     |
+ *                          +--- not a block -----+   (only while nothing of it was announced)
+ *
+ * Promise: however the output is cut into tokens, the concatenated events are the same. */
+#ifndef CHAT_PARSER_H
+#define CHAT_PARSER_H
+
+#include "chat/tag.h"
+#include "chat/template.h"
+
+typedef enum parser_state { STATE_THINKING, STATE_TEXT, STATE_BLOCK, STATE_AFTER } parser_state;
+typedef enum block_state { BLOCK_OPEN, BLOCK_BETWEEN, BLOCK_INVOKE, BLOCK_VALUE } block_state;
+
+/* How a parameter's value is to be read. */
+typedef enum value_kind { VALUE_TEXT, VALUE_JSON, VALUE_UNSAID } value_kind;
+
+typedef struct block_parser {
+    block_state state;
+    buffer bytes;     /* the block so far, white space before it included; the DSML token is one byte */
+    size_t separator; /* bytes of that white space */
+    size_t at;        /* everything before is dealt with */
+    bool wrapped;     /* it began with tool_calls */
+    bool announced;   /* a CALL_BEGIN was sent */
+    uint32_t n_done;  /* of this block */
+    /* The present call and parameter. */
+    buffer call_name, key, value; /* value: decoded, of kinds that are buffered */
+    buffer seen;                  /* keys of this call, each with a 0 after it: a repeated one is ignored */
+    value_kind kind;
+    bool marked;  /* the parameter's tag carried the token: so must its end */
+    bool ignored; /* a repeated key */
+    bool first;   /* no parameter of this call was sent */
+    bool begun;   /* `"key":"` of a text was sent */
+    bool in_string, escaped; /* inside a JSON value: for chat_parser_wants_greedy() */
+} block_parser;
+
+struct chat_parser {
+    const text_tokenizer *tokenizer;
+    chat_parser_options options;
+    chat_event_fn *on_event;
+    void *user;
+    parser_state state;
+    text_utf8 filter;
+    buffer clean;   /* scratch */
+    buffer tail;    /* TEXT: not yet known to be content */
+    buffer pending; /* content held back for stop sequences */
+    size_t stop_longest;
+    bool fenced;          /* inside a code fence */
+    uint8_t n_ticks;      /* back-ticks at the start of this line */
+    bool line_start;      /* only white space or back-ticks so far on this line */
+    block_parser block;
+    uint32_t n_calls, n_reasoning_tokens;
+    bool started, stopped, broken, no_memory;
+};
+
+void parser_event(chat_parser *p, chat_event_kind kind, slice text);
+void parser_content(chat_parser *p, slice text); /* through the stop sequences */
+void parser_append(chat_parser *p, buffer *to, slice text);
+
+/* Starts a block with `bytes` (its first tag's beginning included); `separator` of them are white space. */
+void block_begin(chat_parser *p, slice bytes, size_t separator);
+/* Goes as far as the bytes allow. True when the block has ended: by its closing tag, or by what follows an unwrapped call,
+ * or broken. */
+bool block_run(chat_parser *p);
+/* Nothing more comes. `cut`: the output was cut off. */
+void block_finish(chat_parser *p, bool cut);
+bool block_wants_greedy(const chat_parser *p);
+void block_free(block_parser *b);
+
+#endif
