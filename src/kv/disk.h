@@ -1,0 +1,61 @@
+/* kv/disk.h - the directory of a store: every system call on it is here, with its fault point.
+ * A directory descriptor is held, names are relative to it, links are never followed. The directory may vanish or be replaced
+ * at any time; kv_disk_revalidate() notices. Threads: `lock` guards the descriptors; calls may come from any thread. */
+#ifndef KV_DISK_H
+#define KV_DISK_H
+
+#include "kv/kv.h"
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+typedef struct kv_disk {
+    char *path;
+    pthread_mutex_t lock; /* guards what follows; held only to copy or swap descriptors */
+    int root;             /* -1: the directory is gone */
+    dev_t device;
+    ino_t inode;
+    bool read_only;
+    int64_t tried_us; /* when it was last looked for */
+    bool no_tmpfile;  /* O_TMPFILE does not work here */
+} kv_disk;
+
+enum { KV_NAME_BYTES = 96 };
+/* "o/3f/3fa9....s" */
+void kv_object_name(const kv_key *key, uint16_t kind, char out[KV_NAME_BYTES]);
+
+/* Opens or makes the directory and its folders. Errors as kv_store_open(). */
+ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust_group, ds4_error *err);
+void kv_disk_close(kv_disk *d);
+/* True while the directory is there. If it vanished or was replaced it is made or opened again, at most every
+ * `recreate_us`; *anew then says that everything known about it is void. */
+bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew);
+/* A duplicate of the root descriptor for one operation, or -1. Close it. */
+int kv_disk_root(kv_disk *d);
+
+/* Whole small files. `point`: fault point prefix ("write.poison"). */
+ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point, ds4_error *err);
+/* Reads at most `size` bytes; *n is what there was. NOT_FOUND, IO. */
+ds4_status kv_disk_read_small(kv_disk *d, const char *name, void *out, size_t size, size_t *n, ds4_error *err);
+ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point, ds4_error *err);
+bool kv_disk_unlink(kv_disk *d, const char *name, const char *point);
+bool kv_disk_quarantine(kv_disk *d, const kv_key *key, uint16_t kind);
+
+/* Publishes an image under the object's name, or leaves the directory as it was. Losing the race is success. */
+ds4_status kv_disk_publish(kv_disk *d, const kv_key *key, uint16_t kind, const uint8_t *image, uint64_t size,
+                           kv_durability durability, ds4_error *err);
+
+/* Opens an object for reading and gives its size. NOT_FOUND, CORRUPT (not a regular file of ours), IO. */
+ds4_status kv_disk_open_object(kv_disk *d, const kv_key *key, uint16_t kind, bool trust_group, int *fd, uint64_t *size,
+                               ds4_error *err);
+/* Exactly `size` bytes; CORRUPT when there are fewer. */
+ds4_status kv_disk_read(int fd, uint64_t offset, void *out, size_t size, const char *point, ds4_error *err);
+
+/* Calls `visit` with each name in a folder ("o/3f", "poison"); stops when it answers false. */
+typedef bool kv_visit_fn(void *user, const char *folder, const char *name);
+void kv_disk_list(kv_disk *d, const char *folder, kv_visit_fn *visit, void *user);
+
+uint64_t kv_disk_free_bytes(kv_disk *d, uint64_t *total); /* of the file system; 0 if it cannot be said */
+bool kv_disk_stat(kv_disk *d, const char *name, struct stat *out);
+
+#endif

@@ -1,0 +1,144 @@
+/* kv/store.h - inside the room: the store's parts and who may touch them.
+ *
+ *   chain.c  names of tokens        draft.c   images to save          writer.c  the thread that publishes them
+ *   plan.c   finding and judging    read.c    the ladder V1..V8       verdict.c negative memory, intents, breaker
+ *   index.c  what is there          evict.c   what must go            disk.c    every system call on the directory
+ *
+ * Locks: `lock` alone, and nothing slow under it: no file is touched while it is held. */
+#ifndef KV_STORE_H
+#define KV_STORE_H
+
+#include "kv/disk.h"
+#include "kv/header.h"
+#include "kv/key.h"
+#include "kv/record.h"
+
+#include <pthread.h>
+
+/* ---- index: index.c; all of it under the store's lock ---- */
+typedef struct kv_object {
+    struct kv_object *next; /* in its slot */
+    kv_key key, parent;
+    hash_digest digest;
+    uint16_t kind;
+    bool logits, excluded; /* excluded: suspected, or could not be removed */
+    uint64_t begin, end, bytes, created_ns, writer, lineage, cost_us;
+    double hits_short, hits_long; /* decayed to hit_ns */
+    uint64_t hit_ns;
+    uint32_t references; /* of plans */
+    uint32_t n_children; /* segments and frontiers on top of this segment */
+} kv_object;
+
+typedef struct kv_index {
+    kv_object **slots; /* [n_slots], a power of two */
+    size_t n_slots, n;
+    uint64_t bytes;
+} kv_index;
+
+kv_object *kv_index_find(const kv_index *index, const kv_key *key);
+bool kv_index_add(kv_index *index, const kv_header *header); /* false: no memory; true also if it was there */
+/* Counts all children anew, after objects were added in no order. Objects added later come after their parents. */
+void kv_index_recount(kv_index *index);
+void kv_index_remove(kv_index *index, const kv_key *key);
+void kv_index_clear(kv_index *index);
+void kv_index_hit(kv_index *index, const kv_key *key, uint64_t time_ns); /* and its whole stem */
+double kv_object_score(const kv_object *object, uint64_t now_ns);
+/* The score that an object would have right after being written. */
+double kv_fresh_score(uint16_t kind, uint64_t cost_us, uint64_t bytes);
+
+/* ---- negative memory: verdict.c ---- */
+enum { VERDICTS_MAX = 4096, BREAKER_VERDICTS = 3 };
+typedef struct kv_verdicts {
+    kv_verdict *list; /* [n], unordered */
+    size_t n, capacity;
+    uint64_t guilty_ns[BREAKER_VERDICTS]; /* the last guilty plans, newest first */
+} kv_verdicts;
+
+/* ---- jobs: draft.c, writer.c ---- */
+struct kv_draft {
+    kv_draft *next;
+    kv_store *store;
+    kv_chain *chain; /* identity only: may be gone by the time the writer sees it */
+    kv_extent extent;
+    kv_key key, parent;
+    kv_key *ancestors; /* [n_ancestors] of a frontier, for its CHAIN section */
+    size_t n_ancestors;
+    uint64_t lineage;
+    uint8_t *image; /* header page and sections, as they will stand in the file */
+    uint64_t image_bytes;
+    uint64_t offsets[KV_SECTION_TYPES], sizes[KV_SECTION_TYPES];
+    bool asked[KV_SECTION_TYPES];
+    kv_save_info info;
+};
+
+struct kv_store {
+    /* Set by kv_store_open(), constant afterwards. */
+    kv_options options;
+    kv_key secret, root;
+    kv_store_record record;
+    uint64_t writer_id, pid_started;
+    pthread_t writer, scanner;
+    bool has_writer, has_scanner;
+    kv_disk disk; /* has its own rules: kv/disk.h */
+
+    /* Guarded by `lock`. `changed` is signalled for the writer, and for those who wait for queue or scan. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    kv_index index;
+    kv_verdicts verdicts;
+    kv_metrics metrics;
+    kv_draft *head, *tail; /* the writer's queue */
+    kv_draft *writing;
+    bool scanned, stopping, dropping;
+    uint64_t backoff_until_us, backoff_us;
+    uint64_t n_intents;
+};
+
+struct kv_chain {
+    kv_store *store;
+    uint32_t *tokens; /* [n] */
+    size_t n, capacity;
+    kv_key *keys; /* [n / N] */
+    size_t keys_capacity;
+    uint64_t lineage;
+    bool tainted;
+};
+
+/* ---- read ladder: read.c ---- */
+typedef struct kv_loaded {
+    kv_header header;
+    uint8_t *payload; /* [file_bytes - 4096], 4096-aligned */
+    kv_section *sections;
+    kv_part part;
+} kv_loaded;
+
+/* Reads and checks one object (V1..V8), V4 against `tokens`. On failure acts as the ladder says: removes, quarantines or
+ * ignores, counts, logs once. Errors: NOT_FOUND (gone), CORRUPT (any step), IO, NO_MEMORY. */
+ds4_status kv_load(kv_loaded *out, kv_store *s, const kv_key *key, const kv_key *parent, uint16_t kind, uint64_t begin,
+                   uint64_t end, const uint32_t *tokens, ds4_error *err);
+void kv_loaded_free(kv_loaded *loaded);
+
+/* STATS of a section (f32 values): per group largest magnitude and mean square. false: a value is not finite. */
+bool kv_section_stats(const void *bytes, size_t size, uint32_t n_groups, float *out);
+
+/* ---- the others ---- */
+void *kv_writer_main(void *store);
+void *kv_scanner_main(void *store);
+bool kv_make_room(kv_store *s, uint16_t kind, uint64_t bytes, uint64_t cost_us, kv_drop *why); /* writer thread */
+void kv_draft_free(kv_draft *draft);
+void kv_count_drop(kv_store *s, kv_drop why);
+
+void kv_verdicts_load(kv_store *s);
+void kv_intents_settle(kv_store *s); /* of processes that are gone */
+bool kv_is_condemned(kv_store *s, const kv_key *key, const hash_digest *digest); /* takes the lock */
+bool kv_breaker_open(kv_store *s, uint64_t now_ns);                              /* under the lock */
+/* Remembers, persists. `digest` zero: a plan. */
+void kv_verdict_add(kv_store *s, const kv_key *key, const hash_digest *digest, uint32_t reason);
+/* A re-made object had the condemned bytes: it was innocent. */
+void kv_verdict_lift(kv_store *s, const kv_key *key, const hash_digest *digest);
+/* All objects out of their places, verdicts written, descendants too; one log line. */
+void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, const char *retry, double cost_s);
+
+uint64_t kv_now_ns(void); /* wall clock, with the fault point `clock` */
+
+#endif

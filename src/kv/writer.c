@@ -1,0 +1,204 @@
+/* The writer thread: checks, hashes and publishes what was handed over. It is the only one that writes objects; no error of
+ * it reaches a request. */
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "kv/store.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BACKOFF_FIRST_US = 1000000, BACKOFF_MAX_US = 600000000 };
+
+/* --- the image ---------------------------------------------------------------------------------------------------------- */
+
+/* STATS of every f32 section; false when a value is not finite (F47). */
+static bool fill_stats(kv_draft *d)
+{
+    const kv_layout *layout = &d->store->options.layout;
+    uint8_t *at = d->image + d->offsets[KV_SECTION_STATS];
+    for (uint32_t type = KV_SECTION_CSA_ROWS; type <= KV_SECTION_LOGITS; type++) {
+        const kv_section_rule *rule = &layout->rules[type];
+        uint32_t first = 0;
+        if (!rule->used || !rule->f32)
+            continue;
+        kv_layout_stats(layout, d->extent.kind, type, &first);
+        float *stats = calloc((size_t)rule->n_groups + 1, 2 * sizeof *stats);
+        if (!stats)
+            return false;
+        const bool finite = kv_section_stats(d->image + d->offsets[type], (size_t)d->sizes[type], rule->n_groups, stats);
+        if (d->sizes[KV_SECTION_STATS] && (type <= KV_SECTION_HCA_ROWS || d->extent.kind == KV_KIND_FRONTIER))
+            memcpy(at + (size_t)first * 8, stats, (size_t)rule->n_groups * 8);
+        free(stats);
+        if (!finite)
+            return false;
+    }
+    return true;
+}
+
+/* (key, payload digest) of every ancestor; false when one was never published. */
+static bool fill_chain(kv_draft *d)
+{
+    uint8_t *at = d->image + d->offsets[KV_SECTION_CHAIN];
+    bool complete = true;
+    pthread_mutex_lock(&d->store->lock);
+    for (size_t i = 0; i < d->n_ancestors && complete; i++, at += KV_CHAIN_ENTRY) {
+        const kv_object *o = kv_index_find(&d->store->index, &d->ancestors[i]);
+        complete = o != NULL;
+        if (!o)
+            break;
+        memcpy(at, o->key.bytes, 32);
+        memcpy(at + 32, o->digest.bytes, 16);
+    }
+    pthread_mutex_unlock(&d->store->lock);
+    return complete;
+}
+
+static void fill_header(kv_draft *d, kv_header *h)
+{
+    kv_store *s = d->store;
+    *h = (kv_header){ .major = KV_MAJOR,
+                      .minor = KV_MINOR,
+                      .kind = d->extent.kind,
+                      .flags = d->extent.logits ? KV_FLAG_LOGITS : 0,
+                      .file_bytes = d->image_bytes,
+                      .key = d->key,
+                      .parent = d->parent,
+                      .begin = d->extent.begin,
+                      .end = d->extent.end,
+                      .n = d->extent.n,
+                      .created_ns = kv_now_ns(),
+                      .writer = s->writer_id,
+                      .reason = (uint32_t)d->info.reason,
+                      .cost_us = d->info.cost_us,
+                      .lineage = d->lineage };
+    memcpy(h->fingerprint, s->options.fingerprint, sizeof h->fingerprint);
+    memcpy(h->codecs, s->options.layout.codecs, sizeof h->codecs);
+    kv_layout_shape(&s->options.layout, h->shape);
+    for (uint32_t type = 1; type < KV_SECTION_TYPES; type++) {
+        if (d->sizes[type] == 0)
+            continue;
+        h->entries[h->n_sections++] = (kv_entry){ .type = type,
+                                                  .offset = d->offsets[type],
+                                                  .stored_bytes = d->sizes[type],
+                                                  .raw_bytes = d->sizes[type],
+                                                  .digest = hash_bytes(d->image + d->offsets[type], (size_t)d->sizes[type]) };
+    }
+    h->payload = kv_header_payload_digest(h);
+    kv_header_encode(h, d->image);
+}
+
+/* --- publishing ----------------------------------------------------------------------------------------------------------- */
+
+static void back_off(kv_store *s, ds4_status status, const char *why)
+{
+    pthread_mutex_lock(&s->lock);
+    s->backoff_us = s->backoff_us ? 2 * s->backoff_us : BACKOFF_FIRST_US;
+    if (s->backoff_us > BACKOFF_MAX_US)
+        s->backoff_us = BACKOFF_MAX_US;
+    s->backoff_until_us = (uint64_t)clock_monotonic_us() + s->backoff_us;
+    const double seconds = (double)s->backoff_us / 1e6;
+    s->metrics.write_dropped_total[KV_DROP_ERROR]++;
+    pthread_mutex_unlock(&s->lock);
+    log_warning("kv write failed class=%s why=\"%s\" pause=%.0fs", ds4_status_word(status), why, seconds);
+}
+
+static void note_published(kv_store *s, const kv_draft *d, const kv_header *h)
+{
+    static const char *const reasons[] = { "segment", "anchor", "prompt", "turn", "displaced", "exit" };
+    char hex[HASH_KEY_HEX];
+    pthread_mutex_lock(&s->lock);
+    kv_index_add(&s->index, h);
+    s->backoff_us = 0;
+    s->metrics.write_objects_total++;
+    if (d->extent.kind == KV_KIND_SEGMENT)
+        s->metrics.write_bytes_segment_total += d->image_bytes;
+    else
+        s->metrics.write_bytes_frontier_total += d->image_bytes;
+    const double queued = (double)s->metrics.queue_bytes / 1e6;
+    pthread_mutex_unlock(&s->lock);
+    hash_key_hex(&d->key, hex);
+    const bool segment = d->extent.kind == KV_KIND_SEGMENT;
+    log_line(segment ? LOG_DEBUG : LOG_INFO,
+             "kv save segs=%d frontier=%d n=%" PRIu64 " bytes=%.1fM queue=%.1fM stall=%.1fms reason=%s key=%.12s", segment,
+             !segment, d->extent.end, (double)d->image_bytes / 1e6, queued, (double)d->info.stall_us / 1e3,
+             reasons[d->info.reason], hex);
+}
+
+static bool writer_fault(const char *point)
+{
+    const fault f = fault_at(point);
+    return f.kind != FAULT_NONE && f.kind != FAULT_FORCE;
+}
+
+static void publish(kv_store *s, kv_draft *d)
+{
+    kv_header *h = malloc(sizeof *h);
+    kv_drop why = KV_DROP_ERROR;
+    bool anew = false;
+    ds4_error err = { 0 };
+    if (!h || writer_fault("writer.before_copy") || writer_fault("writer.encode")) {
+        kv_count_drop(s, KV_DROP_ERROR);
+    } else if (!kv_disk_revalidate(&s->disk, s->options.recreate_us, &anew)) {
+        kv_count_drop(s, KV_DROP_ERROR);
+    } else if (!fill_stats(d)) {
+        kv_count_drop(s, KV_DROP_NONFINITE);
+        log_warning("kv save refused why=nonfinite n=%" PRIu64, d->extent.end);
+    } else {
+        if (anew) {
+            pthread_mutex_lock(&s->lock);
+            kv_index_clear(&s->index);
+            pthread_mutex_unlock(&s->lock);
+        }
+        if (!fill_chain(d)) {
+            kv_count_drop(s, KV_DROP_NO_STEM);
+        } else if (!kv_make_room(s, d->extent.kind, d->image_bytes, d->info.cost_us, &why)) {
+            kv_count_drop(s, why);
+        } else {
+            fill_header(d, h);
+            const ds4_status status =
+                kv_disk_publish(&s->disk, &d->key, d->extent.kind, d->image, d->image_bytes, s->options.durability, &err);
+            if (status == DS4_OK) {
+                kv_verdict_lift(s, &d->key, &h->payload);
+                note_published(s, d, h);
+            } else {
+                back_off(s, status, err.text);
+            }
+        }
+    }
+    free(h);
+}
+
+void *kv_writer_main(void *argument)
+{
+    kv_store *s = argument;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (!s->head && !s->stopping)
+            pthread_cond_wait(&s->changed, &s->lock);
+        kv_draft *d = s->head;
+        if (!d)
+            break; /* stopping, and the queue is empty */
+        s->head = d->next;
+        if (!s->head)
+            s->tail = NULL;
+        s->writing = d;
+        const bool dropping = s->dropping;
+        if (dropping)
+            s->metrics.write_dropped_total[KV_DROP_SHUTDOWN]++;
+        pthread_mutex_unlock(&s->lock);
+        if (!dropping)
+            publish(s, d);
+        pthread_mutex_lock(&s->lock);
+        s->writing = NULL;
+        s->metrics.queue_jobs--;
+        s->metrics.queue_bytes -= d->image_bytes;
+        pthread_cond_broadcast(&s->changed);
+        pthread_mutex_unlock(&s->lock);
+        kv_draft_free(d);
+        pthread_mutex_lock(&s->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
