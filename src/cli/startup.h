@@ -1,0 +1,16 @@
+/* cli/startup.h - what every program does before it works: hashes, fault plans of test builds, the default model. */
+#ifndef CLI_STARTUP_H
+#define CLI_STARTUP_H
+
+#include "ds4/error.h"
+
+#include <stddef.h>
+
+/* Prepares hashing, and in builds with fault points reads DS4_KV_FAULT, DS4_KV_FAULT_LOG and DS4_KV_SEED. */
+ds4_status startup(ds4_error *err);
+/* The embedded model: share/ds4/ds4-mini.gguf beside the program's prefix, or models/ of the source tree it was built in. */
+const char *startup_default_model(char *out, size_t size);
+/* "ds4: FILE: text" on stderr, advice after the first "; " on a line of its own. */
+void startup_complain(const char *program, const char *file, const char *text);
+
+#endif
