@@ -36,7 +36,6 @@ want cmake cmake_is_new_enough
 want ninja-build command_is_there ninja
 want pkg-config command_is_there pkg-config
 want libmicrohttpd-dev library libmicrohttpd
-want libjson-c-dev library json-c
 want libpcre2-dev library libpcre2-8
 want libxxhash-dev library libxxhash
 want libsodium-dev library libsodium

@@ -62,6 +62,9 @@ typedef struct ds4_generation {
     void *user;           /* handed to on_text */
     /* A piece of the answer, valid UTF-8, not terminated. Return false to stop. NULL: only the result is wanted. */
     bool (*on_text)(void *user, ds4_text_kind kind, const char *text, size_t size);
+    /* The prompt is being read: n_done of n_prompt tokens. Return false to stop. May be NULL. Both callbacks are called on
+     * the engine's thread: they should return soon. */
+    bool (*on_prompt)(void *user, uint32_t n_done, uint32_t n_prompt);
 } ds4_generation;
 
 DS4_API ds4_generation ds4_generation_default(void);

@@ -96,6 +96,7 @@ typedef struct talk {
     bool stopped, complete, no_memory;
     chat_verdict verdict;
     sched_result result;
+    sched_ticket *_Atomic ticket; /* set once it is known */
     pthread_mutex_t lock; /* guards `done` */
     pthread_cond_t changed;
     bool done;
@@ -122,6 +123,16 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
         t->no_memory = true;
     t->complete = t->verdict != CHAT_GO_ON;
     steer->finish = t->complete || t->stopped || t->no_memory;
+}
+
+static void on_prefill(void *user, uint32_t n_done, uint32_t n_prompt)
+{
+    talk *t = user;
+    if (t->generation->on_prompt && !t->stopped)
+        t->stopped = !t->generation->on_prompt(t->generation->user, n_done, n_prompt);
+    sched_ticket *ticket = t->ticket;
+    if (t->stopped && ticket)
+        sched_cancel(ticket);
 }
 
 static void on_done(void *user, const sched_result *result)
@@ -221,6 +232,7 @@ ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, cons
                                   .max_tokens = generation->max_tokens,
                                   .sampling = engine_sampling_default(),
                                   .user = &t,
+                                  .on_prefill = on_prefill,
                                   .on_token = on_token,
                                   .on_done = on_done };
         request.sampling.temperature = generation->temperature;
@@ -230,6 +242,7 @@ ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, cons
         status = sched_submit(d->sched, &request, &ticket, err);
     }
     if (status == DS4_OK) {
+        t.ticket = ticket;
         pthread_mutex_lock(&t.lock);
         while (!t.done)
             pthread_cond_wait(&t.changed, &t.lock);

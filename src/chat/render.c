@@ -262,12 +262,12 @@ static bool has_text(const chat_message *m)
 static ds4_status put_head(renderer *r)
 {
     const chat_prompt *p = r->prompt;
-    bool block = p->n_tools > 0 || p->response_format.size > 0, first = true;
+    bool any = p->n_tools > 0 || p->response_format.size > 0, first = true;
     for (size_t i = 0; i < r->n_leading; i++)
-        block = block || has_text(&p->messages[i]);
+        any = any || has_text(&p->messages[i]);
     ds4_status status = text_spans_control(r->out, TEXT_BOS);
     if (status == DS4_OK)
-        status = put_effort(r, block);
+        status = put_effort(r, any);
     for (size_t i = 0; status == DS4_OK && i < r->n_leading; i++) {
         if (!has_text(&p->messages[i]))
             continue;

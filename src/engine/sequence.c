@@ -164,12 +164,12 @@ ds4_status engine_step(engine *e, engine_work *work, size_t n, ds4_error *err)
         engine_work *w = &work[i];
         if (w->status != DS4_OK)
             continue;
-        const model_slice *slice = &e->slices[at++];
-        w->status = slice->status;
-        if (slice->status == DS4_OK) {
+        const model_slice *done = &e->slices[at++];
+        w->status = done->status;
+        if (done->status == DS4_OK) {
             advance(w, (int64_t)((double)us * w->n_tokens / (double)n_tokens));
         } else {
-            ds4_fail(&w->error, slice->status, "position %u: the state gives no finite logits",
+            ds4_fail(&w->error, done->status, "position %u: the state gives no finite logits",
                      engine_sequence_length(w->sequence));
             if (w->sequence->chain)
                 kv_chain_taint(w->sequence->chain);

@@ -130,7 +130,7 @@ static void note_unused_bytes(gguf_file *file)
 ds4_status gguf_open(gguf_file **out, const char *path, ds4_error *err)
 {
     uint32_t number = 1, count = 1;
-    gguf_file *file;
+    gguf_file *file = NULL;
     const bool split = split_name(path, &number, &count);
     *out = NULL;
     if (split && number != 1)
@@ -161,7 +161,7 @@ ds4_status gguf_open(gguf_file **out, const char *path, ds4_error *err)
 
 ds4_status gguf_open_bytes(gguf_file **out, const void *bytes, size_t size, ds4_error *err)
 {
-    gguf_file *file;
+    gguf_file *file = NULL;
     *out = NULL;
     ds4_status status = new_file(&file, "(memory)", 1, err);
     if (status != DS4_OK)

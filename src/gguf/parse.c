@@ -42,7 +42,7 @@ ds4_status reader_u64(header_reader *r, uint64_t *out, ds4_error *err)
 
 ds4_status reader_string(header_reader *r, slice *out, ds4_error *err)
 {
-    uint64_t n;
+    uint64_t n = 0;
     const uint8_t *bytes = NULL;
     const uint64_t begin = reader_position(r);
     ds4_status status = reader_u64(r, &n, err);
@@ -108,7 +108,7 @@ static ds4_status parse_array(header_reader *r, gguf_value *value, ds4_error *er
 {
     char key[GGUF_SHOW_BYTES];
     const uint64_t begin = reader_position(r);
-    uint32_t element_type;
+    uint32_t element_type = 0;
     ds4_status status = reader_u32(r, &element_type, err);
     if (status == DS4_OK)
         status = reader_u64(r, &value->n, err);
@@ -144,7 +144,7 @@ static ds4_status parse_value(header_reader *r, gguf_value *value, ds4_error *er
     if (!key_is_good(value->key)) /* (9), (15) */
         return ds4_fail(err, DS4_ERR_CORRUPT, "bad metadata key in entry %" PRIu64 ", at byte %" PRIu64, r->i_entry, begin);
     const uint64_t type_at = reader_position(r);
-    uint32_t type;
+    uint32_t type = 0;
     status = reader_u32(r, &type, err);
     if (status != DS4_OK)
         return status;

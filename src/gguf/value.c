@@ -153,8 +153,8 @@ bool gguf_next_string(const gguf_value *array, size_t *position, slice *out)
 ds4_status part_get_u32(const gguf_part *part, const char *key, uint32_t min, uint32_t max, uint32_t *out, ds4_error *err)
 {
     char shown[GGUF_SHOW_BYTES];
-    const gguf_value *value;
-    int64_t wide;
+    const gguf_value *value = NULL;
+    int64_t wide = 0;
     ds4_status status = find_single(part, key, "an integer", &value, err);
     if (status == DS4_OK)
         status = gguf_element_i64(value, 0, &wide, err);
@@ -174,14 +174,14 @@ ds4_status gguf_get_u32(const gguf_file *file, const char *key, uint32_t min, ui
 
 ds4_status gguf_get_f32(const gguf_file *file, const char *key, float *out, ds4_error *err)
 {
-    const gguf_value *value;
+    const gguf_value *value = NULL;
     const ds4_status status = find_single(first_part(file), key, "a float", &value, err);
     return status == DS4_OK ? gguf_element_f32(value, 0, out, err) : status;
 }
 
 ds4_status gguf_get_bool(const gguf_file *file, const char *key, bool *out, ds4_error *err)
 {
-    const gguf_value *value;
+    const gguf_value *value = NULL;
     const ds4_status status = find_single(first_part(file), key, "bool", &value, err);
     if (status != DS4_OK)
         return status;
@@ -193,7 +193,7 @@ ds4_status gguf_get_bool(const gguf_file *file, const char *key, bool *out, ds4_
 
 ds4_status gguf_get_string(const gguf_file *file, const char *key, slice *out, ds4_error *err)
 {
-    const gguf_value *value;
+    const gguf_value *value = NULL;
     size_t position = 0;
     const ds4_status status = find_single(first_part(file), key, "string", &value, err);
     if (status != DS4_OK)

@@ -12,14 +12,14 @@ static ds4_status trunk_streams(model *m, const uint32_t *tokens, uint32_t n, fl
     model_state *state;
     ds4_status status = model_state_new(&state, m, n, err);
     for (uint32_t at = 0; status == DS4_OK && at < n; at += MODEL_CHUNK_MAX) {
-        model_slice slice = { .state = state,
+        model_slice chunk = { .state = state,
                               .tokens = tokens + at,
                               .n_tokens = n - at < MODEL_CHUNK_MAX ? n - at : MODEL_CHUNK_MAX };
-        status = model_forward(m, &slice, 1, err);
-        if (status == DS4_OK && slice.status != DS4_OK)
-            status = ds4_fail(err, slice.status, "the streams are not finite");
+        status = model_forward(m, &chunk, 1, err);
+        if (status == DS4_OK && chunk.status != DS4_OK)
+            status = ds4_fail(err, chunk.status, "the streams are not finite");
         if (status == DS4_OK)
-            m->backend->ops->read(m->backend, streams + at * row, m->scratch.x, slice.n_tokens * row * sizeof(float));
+            m->backend->ops->read(m->backend, streams + at * row, m->scratch.x, chunk.n_tokens * row * sizeof(float));
     }
     model_state_free(state);
     return status;

@@ -143,14 +143,14 @@ static ds4_status evaluate(const arguments *a, model *m, const token_list *ids, 
         return model_draft_logits(m, ids->ids, (uint32_t)ids->n, logits, err);
     ds4_status status = model_state_new(&state, m, (uint32_t)ids->n, err);
     for (uint32_t at = 0; status == DS4_OK && at < ids->n; at += chunk) {
-        model_slice slice = { .state = state,
+        model_slice chunk_of = { .state = state,
                               .tokens = ids->ids + at,
                               .n_tokens = ids->n - at < chunk ? (uint32_t)ids->n - at : chunk,
                               .want = a->all ? MODEL_LOGITS_ALL : MODEL_LOGITS_LAST,
                               .logits = a->all ? logits + (size_t)at * V : logits };
-        status = model_forward(m, &slice, 1, err);
-        if (status == DS4_OK && slice.status != DS4_OK)
-            status = ds4_fail(err, slice.status, "the network produced values that are not finite");
+        status = model_forward(m, &chunk_of, 1, err);
+        if (status == DS4_OK && chunk_of.status != DS4_OK)
+            status = ds4_fail(err, chunk_of.status, "the network produced values that are not finite");
     }
     model_state_free(state);
     return status;
