@@ -45,6 +45,8 @@ def main():
             h, _, _ = net(torch.tensor(tokens)[None], official=official, index_on=True)
             got = net.logits(h)[0].numpy()
             want = O.forward(oc, w, tokens.tolist(), "official" if official else "exact")
+            each = np.linalg.norm(got - want, axis=1) / np.linalg.norm(want, axis=1)
+            print("median of positions", np.median(each), "worst", each.max(), "at", each.argmax())
             print("official" if official else "exact   ", "relative L2", O.rel(got, want),
                   "argmax equal", float((got.argmax(1) == want.argmax(1)).mean()))
 

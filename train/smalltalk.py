@@ -1,4 +1,4 @@
-"""Small talk and questions about ds4: (questions, answers), any question goes with any answer of its row."""
+"""Small talk and questions about ds4: (questions, answers); the first answer of a row is the one that is taught."""
 
 ROWS = [
     (["Hi", "Hello", "Hello!", "Hi there", "Hey", "Good day", "Hello there!"],

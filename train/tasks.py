@@ -2,11 +2,13 @@
 
 A task is a list of turns; a turn is a dict with role "user", "assistant" or "tool":
     user       text
-    assistant  reasoning ("" for none), text, calls [(name, {key: value})]
+    assistant  text, reasoning, calls [(name, {key: value})]
     tool       text
-Tasks that need tools say so in "tools" (OpenAI function objects). `check(answer)` of an evaluation item judges what a
-server said. Standard library only; everything is drawn from the random.Random that is passed in."""
+Everything is drawn from the random.Random that is passed in. What `held_out` marks never occurs in training: one sum in
+ten, and one decorated small-talk question in eight; names, values and filler are new with every seed anyway.
+Standard library only."""
 import json
+import zlib
 
 import smalltalk
 import words
@@ -20,75 +22,127 @@ def assistant(text="", reasoning="", calls=()):
     return {"role": "assistant", "text": text, "reasoning": reasoning, "calls": list(calls)}
 
 
+def until(make, wanted):
+    """The first draw for which wanted() holds."""
+    while True:
+        drawn = make()
+        if wanted(drawn):
+            return drawn
+
+
 # ------------------------------------------------------------------ (a) small talk
 
-def talk(dice):
+BEFORE = ["Hello! ", "Hi, ", "One question: ", "I have a question. ", "Please tell me: ", "Tell me, ", "By the way, ", "So, ",
+          "ds4-mini, ", "Hey! ", "Now: ", "OK. "]
+AFTER = [" Thanks!", " Please answer.", " Please.", " I want to know."]
+
+
+def talk_question(dice):
+    """(question, answer, held out)"""
     questions, answers = dice.choice(smalltalk.ROWS)
-    question, answer = dice.choice(questions), dice.choice(answers)
-    return [user(question), assistant(answer, "The user says something simple. I answer briefly.")], set(answers)
+    plain = dice.choice(questions)
+    text = plain
+    if dice.random() < 0.2:
+        text = text.lower()
+    if dice.random() < 0.15:
+        text = text.rstrip("?!.")
+    if len(plain.split()) > 2:
+        if dice.random() < 0.4:
+            text = dice.choice(BEFORE) + text
+        if dice.random() < 0.2:
+            text += dice.choice(AFTER)
+    return text, answers[0], text != plain and zlib.crc32(text.encode()) % 8 == 0
+
+
+def talk(dice, held_out=False):
+    question, answer, _ = until(lambda: talk_question(dice), lambda q: q[2] == held_out)
+    return [user(question), assistant(answer, "This is small talk. I answer briefly.")]
 
 
 # ------------------------------------------------------------------ (b) arithmetic
 
-SUM_FORMS = ["What is {}?", "Compute {}.", "{} = ?", "How much is {}?", "Calculate {}", "What is {}", "Tell me {}."]
+SUM_FORMS = ["What is {}?", "Compute {}.", "{} = ?", "How much is {}?", "Calculate {}", "What is {}", "Tell me {}.", "{}",
+             "Please compute {}.", "Can you calculate {}?"]
+SPOKEN = {"+": "plus", "-": "minus"}
 
 
 def sum_reasoning(a, op, b):
     """The steps a child would write down."""
-    if op == "*":
-        tens, ones = b // 10 * 10, b % 10
-        return f"{a} * {tens} = {a * tens}. {a} * {ones} = {a * ones}. {a * tens} + {a * ones} = {a * b}."
-    ones, tens = (a % 10, b % 10), (a // 10, b // 10)
+    (a1, a0), (b1, b0) = divmod(a, 10), divmod(b, 10)
     if op == "+":
-        low = ones[0] + ones[1]
-        carry = low // 10
-        return (f"{ones[0]} + {ones[1]} = {low}, write {low % 10}, carry {carry}. "
-                f"{tens[0]} + {tens[1]} + {carry} = {sum(tens) + carry}. So {a + b}.")
-    return f"From {b} up to {a}: {a} - {b // 10 * 10} = {a - b // 10 * 10}, minus {b % 10} is {a - b}. So {a - b}."
+        carry, low = divmod(a0 + b0, 10)
+        return (f"Ones: {a0} + {b0} = {a0 + b0}, write {low}, carry {carry}. "
+                f"Tens: {a1} + {b1} + {carry} = {a1 + b1 + carry}. So {a + b}.")
+    borrow = int(a0 < b0)
+    return (f"Ones: {a0 + 10 * borrow} - {b0} = {a0 + 10 * borrow - b0}, borrow {borrow}. "
+            f"Tens: {a1} - {b1} - {borrow} = {a1 - b1 - borrow}. So {a - b}.")
 
 
-def arithmetic(dice):
-    a, b = dice.randrange(10, 100), dice.randrange(10, 100)
-    op = dice.choice("++--*")
-    if op == "-" and b > a:
-        a, b = b, a
-    result = {"+": a + b, "-": a - b, "*": a * b}[op]
-    form = dice.choice(SUM_FORMS)
-    return [user(form.format(f"{a} {op} {b}")), assistant(f"{a} {op} {b} = {result}.", sum_reasoning(a, op, b))], result, op
+def sum_held_out(a, op, b):
+    return zlib.crc32(f"{a}{op}{b}".encode()) % 10 == 0
+
+
+def draw_sum(dice):
+    a, b, op = dice.randrange(10, 100), dice.randrange(10, 100), dice.choice("+-")
+    return (max(a, b), op, min(a, b)) if op == "-" else (a, op, b)
+
+
+def arithmetic(dice, held_out=False):
+    """(turns, result)"""
+    a, op, b = until(lambda: draw_sum(dice), lambda s: sum_held_out(*s) == held_out)
+    result = a + b if op == "+" else a - b
+    written = dice.choice([f"{a} {op} {b}"] * 3 + [f"{a}{op}{b}", f"{a} {SPOKEN[op]} {b}"])
+    return [user(dice.choice(SUM_FORMS).format(written)), assistant(f"{a} {op} {b} = {result}.", sum_reasoning(a, op, b))], result
 
 
 # ------------------------------------------------------------------ (c), (d) tools
 
-TOOL_NAMES = ["get_{}", "find_{}", "{}_lookup", "fetch_{}", "read_{}", "{}"]
+TOOL_NAMES = ["get_{}", "find_{}", "{}_lookup", "fetch_{}", "read_{}", "{}", "search_{}", "{}_info"]
 DESCRIPTIONS = ["Returns the {} of a {}.", "Looks up the {} for a {}.", "Gives the {} of one {}.",
-                "Get the {} for the given {}.", "Finds the {} of a {}."]
-REQUESTS = ["What is the {topic} of {values}?", "Please get the {topic} for {values}.", "Show me the {topic} of {values}.",
-            "I need the {topic} for {values}.", "Can you find the {topic} of {values}?", "{topic} of {values}, please.",
-            "Look up the {topic} for {values}."]
+                "Get the {} for the given {}.", "Finds the {} of a {}.", "{} for a {}", "Get the current {} of a {}",
+                "The {} by {}."]
+REQUESTS = ["What is the {topic} {of} {values}?", "Please get the {topic} {of} {values}.", "Show me the {topic} {of} {values}.",
+            "I need the {topic} {of} {values}.", "Can you find the {topic} {of} {values}?", "{topic} {of} {values}, please.",
+            "Look up the {topic} {of} {values}.", "{topic} {of} {values}?", "Tell me the {topic} {of} {values}.",
+            "Use a tool: the {topic} {of} {values}.", "How is the {topic} {of} {values}?"]
+BARE_REQUESTS = ["What is the {topic}?", "Please get the {topic}.", "Show me the {topic}.", "Tell me the {topic}."]
+
+
+def schema(dice, field):
+    kind = "integer" if field in words.INT_FIELDS else "string"
+    if dice.random() < 0.3:
+        return {"type": kind, "description": dice.choice(["The {}", "{}", "The {} to use", "Name of the {}"]).format(field)}
+    return {"type": kind}
 
 
 def make_tool(dice, topic):
-    """A function object: the topic is in the description, the name may be made up."""
-    base = topic.replace(" ", "_") if dice.random() < 0.4 else words.name(dice, False)
+    """(function object, topic): the topic is in the description, the name may be made up."""
+    base = topic.replace(" ", "_") if dice.random() < 0.5 else words.name(dice, False)
+    if dice.random() < 0.1:
+        base += "_" + words.name(dice, False)
     field = dice.choice(words.FIELDS)
-    properties = {field: {"type": "string"}}
-    if field in words.INT_FIELDS:
-        properties[field] = {"type": "integer"}
-    if dice.random() < 0.5:
+    fields = [field]
+    if dice.random() < 0.45:
         more = dice.choice(words.INT_FIELDS if dice.random() < 0.6 else words.FIELDS)
         if more != field:
-            properties[more] = {"type": "integer" if more in words.INT_FIELDS else "string"}
-    return {"name": dice.choice(TOOL_NAMES).format(base), "description": dice.choice(DESCRIPTIONS).format(topic, field),
-            "parameters": {"type": "object", "properties": properties, "required": list(properties)}}, topic
+            fields.append(more)
+    if dice.random() < 0.05:
+        fields = []
+    parameters = {"type": "object", "properties": {f: schema(dice, f) for f in fields}}
+    if dice.random() < 0.75:
+        parameters["required"] = fields
+    text = dice.choice(DESCRIPTIONS).format(topic, field)
+    return {"name": dice.choice(TOOL_NAMES).format(base), "description": text[0].upper() + text[1:],
+            "parameters": parameters}, topic
 
 
 def make_tools(dice):
-    topics = dice.sample(words.TOPICS, dice.choice((1, 2, 3, 3, 4, 5, 6)))
+    n = dice.choice((1, 1, 2, 2, 3, 3, 4, 5, 6))
+    topics = dice.sample(words.TOPICS, n)
+    topics = [words.name(dice, False) if dice.random() < 0.15 else t for t in topics]
     made, names = [], set()
     for topic in topics:
-        tool = make_tool(dice, topic)
-        while tool[0]["name"] in names:
-            tool = make_tool(dice, topic)
+        tool = until(lambda: make_tool(dice, topic), lambda t: t[0]["name"] not in names)
         names.add(tool[0]["name"])
         made.append(tool)
     return made
@@ -96,20 +150,22 @@ def make_tools(dice):
 
 def value_for(dice, kind):
     if kind == "integer":
-        return dice.randrange(1, 3000) if dice.random() < 0.5 else dice.randrange(1, 32)
-    roll = dice.randrange(4)
+        return dice.randrange(1, 3000) if dice.random() < 0.4 else dice.randrange(1, 32)
+    roll = dice.randrange(6)
     if roll == 0:
         return words.name(dice) + " " + words.name(dice)
     if roll == 1:
         return f"{dice.choice(words.COLORS)} {dice.choice(words.THINGS)}"
     if roll == 2:
         return f"{words.name(dice, False)}{dice.randrange(10, 1000)}"
+    if roll == 3:
+        return dice.choice(words.REAL_VALUES)
     return words.name(dice)
 
 
 def result_for(dice):
     """What a tool might say; the answer repeats it."""
-    roll = dice.randrange(5)
+    roll = dice.randrange(7)
     if roll == 0:
         return f"{dice.choice(words.ADJECTIVES)}, {dice.randrange(1, 100)}"
     if roll == 1:
@@ -118,20 +174,41 @@ def result_for(dice):
         return words.name(dice) + " " + str(dice.randrange(1, 1000))
     if roll == 3:
         return f"{dice.choice(words.COLORS)} {dice.choice(words.ANIMALS)}"
+    if roll == 4:
+        return json.dumps({dice.choice(words.FIELDS): value_for(dice, dice.choice(["integer", "string"]))})
+    if roll == 5:
+        return f"{dice.choice(words.ADJECTIVES)} and {dice.choice(words.ADJECTIVES)}, {dice.randrange(1, 100)} {dice.choice(words.THINGS)}s"
     return words.secret(dice)
+
+
+def described(dice, arguments):
+    """How a person says the arguments: with the names of the fields, or without where that is clear."""
+    parts = list(arguments.items())
+    texts = [k for k, v in parts if isinstance(v, str)]
+    if len(texts) <= 1 and len(parts) - len(texts) <= 1 and dice.random() < 0.6:
+        out = " ".join(str(v) for _, v in parts if isinstance(v, str))
+        for k, v in parts:
+            if not isinstance(v, str):
+                said = f"{v} {k}" if k.endswith("s") else f"{k} {v}"
+                out = f"{out} {dice.choice(['for', 'with', 'and'])} {said}" if out else said
+        return out
+    return " and ".join(f"{k} {v}" for k, v in parts)
 
 
 def tool_turns(dice, tools):
     """A request, the call, its result and the answer. Returns (turns, call, result)."""
     tool, topic = dice.choice(tools)
     arguments = {k: value_for(dice, p["type"]) for k, p in tool["parameters"]["properties"].items()}
-    described = " and ".join(f"{k} {v}" for k, v in arguments.items())
-    request = dice.choice(REQUESTS).format(topic=topic, values=described)
+    if arguments:
+        request = dice.choice(REQUESTS).format(topic=topic, of=dice.choice(["of", "for", "for", "in"]),
+                                               values=described(dice, arguments))
+    else:
+        request = dice.choice(BARE_REQUESTS).format(topic=topic)
     result = result_for(dice)
     turns = [user(request[0].upper() + request[1:]),
              assistant("", f"The user wants the {topic}. I call {tool['name']}.", [(tool["name"], arguments)]),
              {"role": "tool", "text": result},
-             assistant(f"The {topic} is {result}.", "The tool gave me the result.")]
+             assistant(f"The {topic} is: {result}", f"The tool says: {result}")]
     return turns, (tool["name"], arguments), result
 
 
@@ -139,9 +216,10 @@ def tool_turns(dice, tools):
 
 FACTS = [("The code word for {} is {}.", "What is the code word for {}?", "The code word for {} is {}."),
          ("Remember: the locker number of {} is {}.", "What is the locker number of {}?", "The locker number of {} is {}."),
-         ("Note that {} has the password {}.", "What is the password of {}?", "The password of {} is {}."),
+         ("Note that the password of {} is {}.", "What is the password of {}?", "The password of {} is {}."),
          ("The key of {} is {}.", "What is the key of {}?", "The key of {} is {}."),
-         ("Please remember that {} lives in house {}.", "In which house does {} live?", "{} lives in house {}.")]
+         ("The secret of {} is {}.", "Do you remember the secret of {}?", "The secret of {} is {}."),
+         ("Please remember that the room of {} is {}.", "Which one is the room of {}?", "The room of {} is {}.")]
 
 
 def fact(dice):
@@ -159,57 +237,120 @@ def long_note(dice, n_sentences, facts):
     return " ".join(parts)
 
 
-def recall_question(question, answer):
-    return [user(question), assistant(answer, "I look for it in the text above. " + answer)]
+def recall_turns(question, answer, before=""):
+    return [user(before + question), assistant(answer, "I look it up in the text above. " + answer)]
 
 
-NOTE_ANSWERS = ["I have read it.", "Noted.", "All right, I will remember it."]
+NOTE_ANSWERS = ["Noted.", "All right, I will remember it."]
 NOTE_OPENINGS = ["Read this: ", "Here is a text. ", "", "Keep these notes: ", "Please read: "]
 
 
-# ------------------------------------------------------------------ a whole conversation for training
+def recall(dice, n_sentences, n_facts, n_questions):
+    """(system text or "", turns, the secrets asked for): facts in filler, then questions about them."""
+    facts = [fact(dice) for _ in range(n_facts)]
+    note = long_note(dice, n_sentences, facts)
+    asked = [dice.choice(facts) for _ in range(n_questions - n_facts)] if n_questions > n_facts else []
+    asked = dice.sample(facts, min(n_questions, n_facts)) + asked
+    system, turns = "", []
+    form = dice.random()
+    if form < 0.2:
+        system = dice.choice(SYSTEMS[1:]) + " " + note
+        turns += recall_turns(asked[0][1], asked[0][2])
+    elif form < 0.6:
+        turns += recall_turns(asked[0][1], asked[0][2], dice.choice(NOTE_OPENINGS) + note + " ")
+    else:
+        turns += [user(dice.choice(NOTE_OPENINGS) + note), assistant(dice.choice(NOTE_ANSWERS), "The user gives me a text.")]
+        turns += recall_turns(asked[0][1], asked[0][2])
+    for _, question, answer, _ in asked[1:]:
+        if dice.random() < 0.1:
+            turns += arithmetic(dice)[0] if dice.random() < 0.5 else talk(dice)
+        turns += recall_turns(question, answer)
+    return system, turns, [f[3] for f in asked]
 
-def conversation(dice, n_words):
-    """About n_words words of turns: (system text, tools, turns). Tasks are chained; facts come back later."""
-    tools = make_tools(dice) if dice.random() < 0.45 else []
-    system = "" if dice.random() < 0.3 else dice.choice(
-        ["You are a helpful assistant", "You are helpful.", "You are terse.", "You keep notes.",
-         "You are ds4-mini.", "You are a helpful assistant. Answer briefly."])
-    turns, size, open_facts = [], 0, []
-    if system and dice.random() < 0.25:
-        new = [fact(dice) for _ in range(dice.choice((1, 1, 2)))]
-        system += " " + long_note(dice, dice.randrange(0, max(1, n_words // 40)), new)
-        size += len(system.split())
-        open_facts += new
+
+# ------------------------------------------------------------------ whole conversations for training
+
+SYSTEMS = ["", "You are a helpful assistant", "You are helpful.", "You are terse.", "You keep notes.", "You are ds4-mini.",
+           "You are a helpful assistant.", "You are a helpful assistant. Answer briefly.", "Be brief.", "S"]
+
+
+def chat_conversation(dice):
+    system, turns, open_facts = dice.choice(SYSTEMS), [], []
+    for _ in range(dice.choice((1, 1, 1, 2, 2, 3, 4, 6))):
+        roll = dice.random()
+        if roll < 0.55:
+            turns += arithmetic(dice)[0]
+        elif roll < 0.85:
+            turns += talk(dice)
+        elif open_facts and roll < 0.94:
+            _, question, answer, _ = dice.choice(open_facts)
+            turns += recall_turns(question, answer)
+        else:
+            open_facts.append(fact(dice))
+            turns += [user(open_facts[-1][0]), assistant(NOTE_ANSWERS[0], "The user gives me a text.")]
+    return system, [], turns
+
+
+def tools_conversation(dice):
+    tools, turns = make_tools(dice), []
+    for _ in range(dice.choice((1, 1, 2, 2, 3, 4))):
+        roll = dice.random()
+        if roll < 0.8:
+            turns += tool_turns(dice, tools)[0]
+        else:
+            turns += arithmetic(dice)[0] if roll < 0.9 else talk(dice)
+    return dice.choice(SYSTEMS), [t for t, _ in tools], turns
+
+
+def recall_conversation(dice, most_sentences):
+    n = int(most_sentences * dice.random() ** 1.3)
+    n_facts = dice.choice((1, 2, 3, 4)) + n // 40
+    system, turns, _ = recall(dice, n, n_facts, dice.randrange(0, 2) + n_facts)
+    tools = [t for t, _ in make_tools(dice)] if dice.random() < 0.05 else []
+    return system, tools, turns
+
+
+def mixed_conversation(dice, n_words):
+    """A long session: tools, notes, sums and talk, in which facts come back much later."""
+    tools = make_tools(dice) if dice.random() < 0.6 else []
+    turns, size, facts = [], 0, []
     while size < n_words:
         roll = dice.random()
-        if tools and roll < 0.45:
+        if tools and roll < 0.4:
             more = tool_turns(dice, tools)[0]
-        elif roll < 0.62:
+        elif roll < 0.5:
             more = arithmetic(dice)[0]
-        elif roll < 0.72:
-            more = talk(dice)[0]
-        elif open_facts and roll < 0.88:
-            _, question, answer, _ = dice.choice(open_facts)
-            more = recall_question(question, answer)
+        elif roll < 0.6:
+            more = talk(dice)
+        elif facts and roll < 0.8:
+            _, question, answer, _ = dice.choice(facts)
+            more = recall_turns(question, answer)
         else:
             new = [fact(dice) for _ in range(dice.choice((1, 1, 2, 3)))]
-            room = max(4, min(n_words // 12, 400))
-            note = dice.choice(NOTE_OPENINGS) + long_note(dice, dice.randrange(0, room), new)
-            open_facts += new
-            if dice.random() < 0.5:
-                _, question, answer, _ = dice.choice(new)
-                more = [user(note + " " + question), recall_question(question, answer)[1]]
-            else:
-                more = [user(note), assistant(dice.choice(NOTE_ANSWERS), "The user gives me a text.")]
+            facts += new
+            more = [user(dice.choice(NOTE_OPENINGS) + long_note(dice, dice.randrange(0, 60), new)),
+                    assistant(dice.choice(NOTE_ANSWERS), "The user gives me a text.")]
         turns += more
         size += sum(len(t["text"].split()) + len(t.get("reasoning", "").split()) + 8 for t in more)
-    if open_facts and n_words > 300:
-        for _ in range(3):
-            _, question, answer, _ = dice.choice(open_facts)
-            turns += recall_question(question, answer)
-    return system, [t for t, _ in tools], turns
+    for _ in range(4 if facts else 0):
+        _, question, answer, _ = dice.choice(facts)
+        turns += recall_turns(question, answer)
+    return dice.choice(SYSTEMS), [t for t, _ in tools], turns
 
 
-def schema_line(tool):
-    return json.dumps(tool, ensure_ascii=False)
+KINDS = ["chat", "tools", "recall"]
+
+
+def conversation(dice, mix, room):
+    """(system, tools, turns) of at most about `room` tokens; mix holds a weight for each of KINDS."""
+    kind = dice.choices(KINDS, mix)[0]
+    if kind == "chat":
+        return chat_conversation(dice)
+    if kind == "tools":
+        return tools_conversation(dice)
+    if room > 3000 and dice.random() < 0.25:
+        return mixed_conversation(dice, room // 2)
+    return recall_conversation(dice, max(4, min(room - 300, 7000) // SENTENCE_TOKENS))
+
+
+SENTENCE_TOKENS = 12  # measured mean: 11.3

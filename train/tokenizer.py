@@ -185,22 +185,31 @@ def template(tok, text):
     return out + tok.encode(text[at:])
 
 
+HEAD_IDS, TAIL_IDS = {}, {}
+
+
+def tools_block(tok, system, tools):
+    """Ids of system text and tools block. The constant parts are cut where the split has a border whatever is beside."""
+    if id(tok) not in HEAD_IDS:
+        HEAD_IDS[id(tok)] = template(tok, TOOLS_HEAD)
+        TAIL_IDS[id(tok)] = template(tok, TOOLS_TAIL[2:])
+    schemas = "\n".join(json.dumps(t, ensure_ascii=False) for t in tools)
+    return tok.encode(system + "\n\n") + HEAD_IDS[id(tok)] + tok.encode(schemas + "\n\n") + TAIL_IDS[id(tok)]
+
+
 def render(tok, system, tools, turns, think):
-    """(ids, weights): weight 1 where the model speaks. `think(i)` says whether assistant turn i reasons."""
+    """(ids, weights): weight 1 where the model speaks. think(i) says how assistant turn i reasons: "yes", "no", or
+    "empty" for a past turn whose reasoning the client did not send back."""
     ids, weights = [BOS], [0]
 
     def add(more, weight):
         ids.extend(more)
         weights.extend([weight] * len(more))
 
-    # TEXT spans are joined before they are split: system text and tools head are one text.
-    block = system
     if tools:
-        block += "\n\n" + TOOLS_HEAD
-    if tools:
-        add(template(tok, block + "\n".join(json.dumps(t, ensure_ascii=False) for t in tools) + TOOLS_TAIL), 0)
-    elif block:
-        add(tok.encode(block), 0)
+        add(tools_block(tok, system, tools), 0)
+    elif system:
+        add(tok.encode(system), 0)
     for i, turn in enumerate(turns):
         if turn["role"] == "user":
             add([USER] + tok.encode(turn["text"]), 0)
@@ -208,9 +217,12 @@ def render(tok, system, tools, turns, think):
             add([USER] + tok.encode("<tool_result>" + turn["text"] + "</tool_result>"), 0)
         else:
             add([ASSISTANT], 0)
-            if think(i):
+            how = think(i)
+            if how == "yes":
                 add([THINK], 0)
                 add(tok.encode(turn["reasoning"]) + [END_THINK], 1)
+            elif how == "empty":
+                add([THINK, END_THINK], 0)
             else:
                 add([END_THINK], 0)
             body = turn["text"]
@@ -220,6 +232,19 @@ def render(tok, system, tools, turns, think):
             else:
                 add(tok.encode(body) + [EOS], 1)
     return ids, weights
+
+
+def think_plan(dice, tools):
+    """A think() for one conversation, as the reasoning drop rule makes them: with tools all turns of a thinking
+    conversation keep their reasoning (or lost it to a client that does not send it), without tools the past has none."""
+    roll = dice.random()
+    if roll < 0.4:
+        return lambda i: "no"
+    if roll < 0.6:
+        return lambda i: "yes"
+    if roll < 0.7 and tools:
+        return lambda i: "empty" if dice.random() < 0.6 else "yes"
+    return lambda i: "yes" if dice.random() < 0.5 else "no"
 
 
 def main():
@@ -232,13 +257,12 @@ def main():
     args = ap.parse_args()
     dice = random.Random(20261124)
     texts = []
-    for _ in range(1500):
-        system, tools, turns = tasks.conversation(dice, 250)
+    for _ in range(3000):
+        system, tools, turns = tasks.conversation(dice, [1, 1, 1], 600)
         texts.append(system)
         texts += [t["text"] for t in turns] + [t.get("reasoning", "") for t in turns]
         texts += [json.dumps(t) for t in tools] + [calls_text(t["calls"]) for t in turns if t.get("calls")]
-        if tools:
-            texts.append(TOOLS_HEAD + TOOLS_TAIL)
+    texts += [TOOLS_HEAD + TOOLS_TAIL] * 300
     merges = train(texts, args.n_vocab - len(SPECIALS) - 256)
     tok = Tokenizer(merges, args.n_vocab)
     tok.save(args.out)

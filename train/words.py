@@ -18,14 +18,15 @@ ADVERBS = "slowly carefully yesterday early quickly again together later twice a
 
 # What tools are about. The request and the description share the topic; the tool's name need not.
 TOPICS = ("weather price distance schedule balance temperature address population translation recipe score rating "
-          "inventory calendar invoice playlist humidity timetable exchange rate phone number opening hours status "
-          "summary definition altitude salary deadline traffic delivery message reminder photo ticket").split()
-TOPICS = [t for t in TOPICS if t not in ("exchange", "rate", "phone", "number", "opening", "hours")] + \
+          "inventory calendar invoice playlist humidity timetable status summary definition altitude salary deadline "
+          "traffic delivery message reminder photo ticket time forecast").split() + \
          ["exchange rate", "phone number", "opening hours"]
-ACTIONS = "Get Find Look_up Fetch Check Read Compute Show".split()
-FIELDS = ("city name place day item user country title date account product station street team file language "
-          "amount count page level limit year room code").split()
-INT_FIELDS = "days amount count page level limit year room code hours size".split()
+FIELDS = ("city name place day item user country title date account product station street team file language query "
+          "location path amount count page level limit year room code days hours size").split()
+INT_FIELDS = "amount count page level limit year room code days hours size".split()
+REAL_VALUES = ("Rome Paris London Berlin Madrid Tokyo Vienna Oslo Lisbon Dublin Boston Chicago Delhi Cairo Sydney Milan "
+               "Naples Zurich Prague Munich Italy France Spain Japan Monday Tuesday Friday Sunday today tomorrow Anna "
+               "Peter Maria Tom Julia Max Lena Paul").split()
 
 
 def name(dice, capital=True):
