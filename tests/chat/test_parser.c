@@ -1,0 +1,213 @@
+/* The output parser: what the model samples, and what a client sees of it; the same however the text is cut into tokens. */
+#include "chat/chat.h"
+#include "support/gguf_builder.h"
+#include "support/support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DSML "\uff5cDSML\uff5c"
+
+static gguf_file *file;
+static text_tokenizer *tokenizer;
+static char *bytes;
+
+/* Tokens of one byte, and merges for pairs of letters: two ways to cut the same text. */
+static int open_tokenizer(void **state)
+{
+    static const char *const merges[] = { "i n", "v o", "in vo", "t o", "to o", "p a", "\u0120 a", "o l", "< /" };
+    gguf_builder b = { 0 };
+    size_t size;
+    (void)state;
+    hash_start(NULL);
+    gb_tokenizer(&b, merges, sizeof merges / sizeof merges[0]);
+    bytes = gb_finish(&b, &size);
+    assert_int_equal(gguf_open_bytes(&file, bytes, size, NULL), DS4_OK);
+    assert_int_equal(text_tokenizer_open(&tokenizer, file, NULL, NULL), DS4_OK);
+    return 0;
+}
+
+static int close_tokenizer(void **state)
+{
+    (void)state;
+    text_tokenizer_close(tokenizer);
+    gguf_close(file);
+    free(bytes);
+    return 0;
+}
+
+/* "R:text" "C:text" "[name" fragments "]": neighbours of a kind are joined, so cuts do not show. */
+typedef struct record {
+    buffer out;
+    char last;
+} record;
+
+static void on_event(void *user, const chat_event *event)
+{
+    record *r = user;
+    static const char kinds[] = { 'R', 'C', '[', 'D', ']' };
+    const char kind = kinds[event->kind];
+    if (kind == 'R' || kind == 'C') {
+        if (r->last != kind)
+            buffer_printf(&r->out, "%c:", kind);
+    } else if (kind == '[') {
+        buffer_printf(&r->out, "[%u ", (unsigned)event->index);
+    }
+    buffer_append_slice(&r->out, event->text);
+    if (kind == '[')
+        buffer_append_text(&r->out, " ");
+    if (kind == ']')
+        buffer_append_text(&r->out, "]");
+    r->last = kind;
+}
+
+typedef struct outcome {
+    record seen;
+    chat_outcome outcome;
+    chat_verdict verdict;
+} outcome;
+
+/* `bytewise`: one token per byte of text; otherwise as the tokenizer merges. */
+static outcome run(const char *text, const chat_parser_options *options, bool bytewise, bool cut)
+{
+    outcome o = { .verdict = CHAT_GO_ON };
+    token_list ids = { 0 };
+    chat_parser *p;
+    if (bytewise) {
+        token_list specials = { 0 };
+        text_encode_with_specials(tokenizer, slice_of(text), &specials, NULL);
+        for (size_t i = 0; i < specials.n; i++) {
+            const slice piece = text_piece(tokenizer, specials.ids[i]);
+            if (text_is_control(tokenizer, specials.ids[i]))
+                token_list_append(&ids, specials.ids[i]);
+            for (size_t k = 0; k < piece.size && !text_is_control(tokenizer, specials.ids[i]); k++)
+                token_list_append(&ids, 9 + (uint32_t)(unsigned char)piece.data[k]);
+        }
+        token_list_free(&specials);
+    } else {
+        text_encode_with_specials(tokenizer, slice_of(text), &ids, NULL);
+    }
+    assert_int_equal(chat_parser_new(&p, tokenizer, options, on_event, &o.seen, NULL), DS4_OK);
+    for (size_t i = 0; i < ids.n && o.verdict == CHAT_GO_ON; i++)
+        assert_int_equal(chat_parser_feed(p, ids.ids[i], &o.verdict, NULL), DS4_OK);
+    assert_int_equal(chat_parser_finish(p, cut, &o.outcome, NULL), DS4_OK);
+    chat_parser_free(p);
+    token_list_free(&ids);
+    return o;
+}
+
+typedef struct expectation {
+    const char *text, *seen;
+    chat_outcome outcome;
+    bool thinking, tools, cut;
+} expectation;
+
+static void check(const expectation *e, const slice *stops, size_t n_stops)
+{
+    const chat_tool tool = { SLICE("f"), SLICE("{\"name\": \"f\", \"parameters\": {\"properties\": {\"s\": {\"type\": \"string\"}}}}") };
+    const chat_parser_options options = { .thinking_open = e->thinking, .allow_tools = e->tools, .tools = &tool, .n_tools = 1,
+                                          .stops = stops, .n_stops = n_stops };
+    for (int bytewise = 0; bytewise < 2; bytewise++) {
+        outcome o = run(e->text, &options, bytewise, e->cut);
+        if (strcmp(o.seen.out.data ? o.seen.out.data : "", e->seen) != 0 || o.outcome != e->outcome)
+            fail_msg("'%s'\n gave '%s' (%d)\n want '%s' (%d)", e->text, o.seen.out.data ? o.seen.out.data : "", o.outcome, e->seen,
+                     e->outcome);
+        buffer_free(&o.seen.out);
+    }
+}
+
+#define CALL(inside) "<" DSML "tool_calls>\n" inside "\n</" DSML "tool_calls>"
+#define INVOKE(name, inside) "<" DSML "invoke name=\"" name "\">\n" inside "\n</" DSML "invoke>"
+#define PARAMETER(key, string, value) "<" DSML "parameter name=\"" key "\" string=\"" string "\">" value "</" DSML "parameter>"
+#define END "<\uff5cend\u2581of\u2581sentence\uff5c>"
+
+static void answers_are_understood(void **state)
+{
+    static const expectation list[] = {
+        { "Hello" END, "C:Hello", CHAT_OUTCOME_STOP, false, false, false },
+        { "why</think>because" END, "R:whyC:because", CHAT_OUTCOME_STOP, true, false, false },
+        { "<think>why</think>\n\nx" END, "R:whyC:\n\nx", CHAT_OUTCOME_STOP, true, false, false },
+        { "cut of", "C:cut of", CHAT_OUTCOME_LENGTH, false, true, true },
+        { "a < b\n\n" END, "C:a < b\n\n", CHAT_OUTCOME_STOP, false, true, false },
+        /* calls */
+        { "ok\n\n" CALL(INVOKE("f", PARAMETER("s", "true", "x \"y\"") "\n" PARAMETER("n", "false", "[1, 2]"))),
+          "C:ok[0 f {\"s\":\"x \\\"y\\\"\",\"n\":[1,2]}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", "") "\n" INVOKE("g", PARAMETER("a", "true", ""))), "[0 f {}][1 g {\"a\":\"\"}]", CHAT_OUTCOME_TOOL_CALLS, false,
+          true, false },
+        { "r</think>\n\n" CALL(INVOKE("f", PARAMETER("s", "true", "1"))), "R:r[0 f {\"s\":\"1\"}]", CHAT_OUTCOME_TOOL_CALLS, true, true,
+          false },
+        /* a value may hold anything, even its own closing tag in the escaped form, and tags without the token */
+        { CALL(INVOKE("f", PARAMETER("s", "true", "a</b>&lt;/" "\uff5c" "DSML\uff5cparameter> <x> &amp;"))),
+          "[0 f {\"s\":\"a</b>&lt;/\uff5c" "DSML\uff5cparameter> <x> &amp;\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", PARAMETER("s", "true", "1") "\n" PARAMETER("s", "true", "2"))), "[0 f {\"s\":\"1\"}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", PARAMETER("n", "false", "not json"))), "[0 f {\"n\":\"not json\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        /* repaired: no `string`, missing closing tag of the block, plain names */
+        { CALL(INVOKE("f", "<" DSML "parameter name=\"s\">12</" DSML "parameter>")), "[0 f {\"s\":\"12\"}]", CHAT_OUTCOME_TOOL_CALLS, false,
+          true, false },
+        { CALL(INVOKE("f", "<" DSML "parameter name=\"n\">12</" DSML "parameter>")), "[0 f {\"n\":12}]", CHAT_OUTCOME_TOOL_CALLS, false, true,
+          false },
+        { "<" DSML "tool_calls>\n" INVOKE("f", "") END, "[0 f {}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { "<tool_calls>\n<invoke name=\"f\">\n<parameter name=\"s\" string=\"true\">x</parameter>\n</invoke>\n</tool_calls>",
+          "[0 f {\"s\":\"x\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        /* not repaired */
+        { "<" DSML "tool_calls>\nhm" END, "C:<" DSML "tool_calls>\nhm", CHAT_OUTCOME_STOP, false, true, false },
+        { "<" DSML "tool_calls>\n<" DSML "invoke name=\"f\">\n" END, "[0 f ", CHAT_OUTCOME_BROKEN, false, true, false },
+        { "<" DSML "tool_calls>\n<" DSML "invoke name=\"f\">\n", "[0 f ", CHAT_OUTCOME_LENGTH, false, true, true },
+        /* without tools the markup is text */
+        { "x " DSML " y" END, "C:x " DSML " y", CHAT_OUTCOME_STOP, false, false, false },
+        { "```\n<tool_calls>\n```" END, "C:```\n<tool_calls>\n```", CHAT_OUTCOME_STOP, false, true, false },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        check(&list[i], NULL, 0);
+}
+
+static void stop_strings_end_content_and_only_content(void **state)
+{
+    const slice stops[] = { SLICE("STOP"), SLICE("\n\n") };
+    static const expectation list[] = {
+        { "oneSTOPtwo" END, "C:one", CHAT_OUTCOME_STOP, false, false, false },
+        { "a STO b" END, "C:a STO b", CHAT_OUTCOME_STOP, false, false, false },
+        { "STOP</think>x\n\ny" END, "R:STOPC:x", CHAT_OUTCOME_STOP, true, false, false },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        check(&list[i], stops, 2);
+}
+
+/* 3.2: structure is greedy, payload is not. */
+static void only_payload_is_sampled(void **state)
+{
+    static const char text[] = "a" CALL(INVOKE("f", PARAMETER("s", "true", "QQ") "\n" PARAMETER("n", "false", "[\"QQ\", 7]")));
+    const chat_parser_options options = { .allow_tools = true };
+    token_list ids = { 0 };
+    chat_parser *p;
+    record seen = { 0 };
+    (void)state;
+    text_encode_with_specials(tokenizer, SLICE(text), &ids, NULL);
+    assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &seen, NULL), DS4_OK);
+    for (size_t i = 0; i < ids.n; i++) {
+        chat_verdict verdict;
+        const slice piece = text_piece(tokenizer, ids.ids[i]);
+        if (piece.data[0] == 'Q')
+            assert_false(chat_parser_wants_greedy(p));
+        if (piece.data[0] == '7' || piece.data[0] == '[')
+            assert_true(chat_parser_wants_greedy(p));
+        chat_parser_feed(p, ids.ids[i], &verdict, NULL);
+    }
+    chat_parser_free(p);
+    token_list_free(&ids);
+    buffer_free(&seen.out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_are_understood),
+        cmocka_unit_test(stop_strings_end_content_and_only_content),
+        cmocka_unit_test(only_payload_is_sampled),
+    };
+    return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
+}
