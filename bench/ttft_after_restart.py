@@ -86,7 +86,11 @@ def main():
         cold, warm, answers = [], [], set()
         for i in range(args.rounds):
             for times, folder in ((cold, None), (warm, store)):
-                child, port = start(args.build, args.model, folder)
+                if folder:  # every round finds the store as the first conversation left it
+                    shutil.rmtree(folder + ".round", ignore_errors=True)
+                    shutil.copytree(folder, folder + ".round")
+                    os.chmod(folder + ".round", 0o700)
+                child, port = start(args.build, args.model, folder and folder + ".round")
                 seconds, said, usage = ask(port, history)
                 times.append(seconds)
                 answers.add(said)
@@ -104,6 +108,7 @@ def main():
         print(f"ratio              {c / w:.1f}")
     finally:
         shutil.rmtree(store, ignore_errors=True)
+        shutil.rmtree(store + ".round", ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ static ds4_status make_path(const char *path, ds4_error *err)
             continue;
         *at = 0;
         if (mkdir(copy, 0700) != 0 && errno != EEXIST && (c == 0 || errno != EROFS)) {
-            status = ds4_fail_errno(err, "cannot make the directory");
+            status = ds4_fail(err, DS4_ERR_ARGUMENT, "cannot make the directory: %s", strerror(errno));
             break;
         }
         *at = c;

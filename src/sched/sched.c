@@ -206,7 +206,9 @@ ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **o
     if (status != DS4_OK)
         return status;
     pthread_mutex_lock(&s->lock);
-    const uint64_t n_waiting = s->metrics.n_queued;
+    /* What waits beyond the slots: a request that arrived a moment ago may only not have been given its free slot yet. */
+    const uint64_t n_open = s->metrics.n_queued + s->metrics.n_running;
+    const uint64_t n_waiting = n_open > s->options.n_slots ? n_open - s->options.n_slots : 0;
     if (s->draining)
         status = ds4_fail(err, DS4_ERR_CANCELLED, "the server is shutting down");
     else if (s->options.max_queue && n_waiting >= s->options.max_queue)
