@@ -54,12 +54,12 @@ typedef struct ds4_message {
 typedef enum ds4_text_kind { DS4_TEXT_REASONING, DS4_TEXT_CONTENT } ds4_text_kind;
 
 typedef struct ds4_generation {
-    bool think;           /* default true */
-    uint32_t max_tokens;  /* default: what the context holds */
-    float temperature;    /* default 1; 0: the most likely token */
-    float top_p, min_p;   /* defaults 1 and 0.05 */
-    uint64_t seed;        /* default 0 */
-    void *user;           /* handed to on_text */
+    bool think;          /* default true */
+    uint32_t max_tokens; /* default: what the context holds */
+    float temperature;   /* default 1; 0: the most likely token */
+    float top_p, min_p;  /* defaults 1 and 0.05 */
+    uint64_t seed;       /* default 0 */
+    void *user;          /* handed to on_text */
     /* A piece of the answer, valid UTF-8, not terminated. Return false to stop. NULL: only the result is wanted. */
     bool (*on_text)(void *user, ds4_text_kind kind, const char *text, size_t size);
     /* The prompt is being read: n_done of n_prompt tokens. Return false to stop. May be NULL. Both callbacks are called on
@@ -70,10 +70,10 @@ typedef struct ds4_generation {
 DS4_API ds4_generation ds4_generation_default(void);
 
 typedef struct ds4_result {
-    char *content;   /* the whole answer, terminated; free() it */
-    char *reasoning; /* likewise; "" when there was none */
+    char *content;                            /* the whole answer, terminated; free() it */
+    char *reasoning;                          /* likewise; "" when there was none */
     uint32_t n_prompt, n_cached, n_generated; /* tokens; cached ones of the prompt were not evaluated again */
-    bool complete;   /* the model ended its turn by itself */
+    bool complete;                            /* the model ended its turn by itself */
 } ds4_result;
 
 /* Answers a conversation whose last message is the user's; returns when the answer is complete.

@@ -97,7 +97,7 @@ typedef struct talk {
     chat_verdict verdict;
     sched_result result;
     sched_ticket *_Atomic ticket; /* set once it is known */
-    pthread_mutex_t lock; /* guards `done` */
+    pthread_mutex_t lock;         /* guards `done` */
     pthread_cond_t changed;
     bool done;
 } talk;
@@ -167,10 +167,9 @@ static ds4_status render(ds4 *d, const ds4_message *messages, size_t n, bool thi
                                   .n_texts = 1,
                                   .reasoning = slice_of(messages[i].reasoning) };
     }
-    const chat_prompt prompt = { .profile = d->profile,
-                                 .mode = think ? CHAT_THINK_HIGH : CHAT_THINK_NONE,
-                                 .messages = list,
-                                 .n_messages = n };
+    const chat_prompt prompt = {
+        .profile = d->profile, .mode = think ? CHAT_THINK_HIGH : CHAT_THINK_NONE, .messages = list, .n_messages = n
+    };
     if (status == DS4_OK)
         status = chat_render(&prompt, &spans, about, err);
     if (status == DS4_OK)

@@ -37,9 +37,9 @@ typedef struct backend_rope {
 /* The memory of one compressor of one sequence in one layer. */
 typedef struct backend_series {
     uint32_t ratio, width;
-    uint32_t n_sets;      /* 2: two overlapping series (CSA), 1: one (HCA) */
-    uint32_t ring_tokens; /* positions that the rings hold */
-    float *rows;          /* [>= floor(n / ratio), width] finished rows */
+    uint32_t n_sets;            /* 2: two overlapping series (CSA), 1: one (HCA) */
+    uint32_t ring_tokens;       /* positions that the rings hold */
+    float *rows;                /* [>= floor(n / ratio), width] finished rows */
     float *ring_kv, *ring_gate; /* [ring_tokens, n_sets * width] by position modulo ring_tokens; bias added */
 } backend_series;
 
@@ -50,13 +50,13 @@ typedef struct backend_memory {
 } backend_memory;
 
 typedef struct backend_span {
-    uint32_t first, n; /* tokens first .. first + n - 1 of the batch */
-    uint32_t position; /* of the first one in its sequence */
+    uint32_t first, n;      /* tokens first .. first + n - 1 of the batch */
+    uint32_t position;      /* of the first one in its sequence */
     backend_memory *memory; /* of the layer at work */
 } backend_span;
 
 typedef struct backend_step {
-    uint32_t n_tokens; /* T */
+    uint32_t n_tokens;                  /* T */
     const uint32_t *tokens, *positions; /* [T] */
     backend_span *spans;
     uint32_t n_spans;
@@ -81,54 +81,54 @@ typedef struct backend_hyper {
 } backend_hyper;
 
 typedef struct backend_compress {
-    bool index;                /* the indexer's series rather than attention's */
-    const float *ape;          /* [ratio, n_sets * width] */
-    const float *norm;         /* [width] */
+    bool index;        /* the indexer's series rather than attention's */
+    const float *ape;  /* [ratio, n_sets * width] */
+    const float *norm; /* [width] */
     const backend_rope *rope;
     float rms_eps;
     backend_round round;
-    const float *kv;           /* [T, n_sets * width] projections of this step */
-    float *gate;               /* the same; the bias is added in place */
+    const float *kv; /* [T, n_sets * width] projections of this step */
+    float *gate;     /* the same; the bias is added in place */
 } backend_compress;
 
 typedef struct backend_select {
-    const float *query;        /* [T, HI, I], rotated and rounded */
-    const float *head_weight;  /* [T, HI], not yet scaled */
+    const float *query;       /* [T, HI, I], rotated and rounded */
+    const float *head_weight; /* [T, HI], not yet scaled */
     uint32_t n_heads, dim, top_k;
-    uint32_t *chosen;          /* out: [T, top_k] ascending */
-    uint32_t *n_chosen;        /* out: [T] */
+    uint32_t *chosen;   /* out: [T, top_k] ascending */
+    uint32_t *n_chosen; /* out: [T] */
 } backend_select;
 
 typedef struct backend_attend {
-    const float *query;        /* [T, H, D] */
-    const float *kv;           /* [T, D] rows of this step */
-    const float *sinks;        /* [H] */
+    const float *query; /* [T, H, D] */
+    const float *kv;    /* [T, D] rows of this step */
+    const float *sinks; /* [H] */
     const backend_rope *rope;
     uint32_t n_heads, dim, window;
     const uint32_t *chosen, *n_chosen; /* of backend_select; NULL: every visible compressed row */
     uint32_t top_k;
-    float *out;                /* [T, H, D], rotated back */
+    float *out; /* [T, H, D], rotated back */
 } backend_attend;
 
 typedef struct backend_route {
-    const float *logits;       /* [T, E] */
-    const float *bias;         /* [E]; NULL: by table */
-    const int32_t *table;      /* [V, k] */
+    const float *logits;  /* [T, E] */
+    const float *bias;    /* [E]; NULL: by table */
+    const int32_t *table; /* [V, k] */
     uint32_t n_experts, n_used;
     float scale;
-    uint32_t *ids;             /* out: [T, k] */
-    float *weights;            /* out: [T, k] */
+    uint32_t *ids;  /* out: [T, k] */
+    float *weights; /* out: [T, k] */
 } backend_route;
 
 typedef struct backend_experts {
     const backend_matrix *gate, *up, *down; /* stacked by expert */
-    const float *x;            /* [T, d] */
-    const uint32_t *ids;       /* [T, n_used] */
-    const float *weights;      /* [T, n_used] */
+    const float *x;                         /* [T, d] */
+    const uint32_t *ids;                    /* [T, n_used] */
+    const float *weights;                   /* [T, n_used] */
     uint32_t n_used;
     float clamp;
-    bool accumulate;           /* out += instead of out = */
-    float *out;                /* [T, d] */
+    bool accumulate; /* out += instead of out = */
+    float *out;      /* [T, d] */
 } backend_experts;
 
 typedef struct backend backend;

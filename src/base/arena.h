@@ -11,7 +11,7 @@ typedef struct arena {
     arena_block *blocks;
     size_t size;     /* bytes handed out */
     size_t size_max; /* 0: unbounded */
-} arena; /* a zeroed arena is valid */
+} arena;             /* a zeroed arena is valid */
 
 /* Zeroed memory aligned for any type, or NULL (no memory, or beyond size_max). `size` 0 gives a valid pointer. */
 void *arena_alloc(arena *a, size_t size);

@@ -44,10 +44,10 @@ ds4_status buffer_printf(buffer *b, const char *format, ...) __attribute__((form
 ds4_status buffer_append_u32(buffer *b, uint32_t value); /* little-endian */
 ds4_status buffer_append_u64(buffer *b, uint64_t value); /* little-endian */
 
-void buffer_clear(buffer *b);                        /* keeps the memory */
-void buffer_free(buffer *b);                         /* back to the zeroed state; size_max is kept */
-slice buffer_slice(const buffer *b);                 /* valid until the next change */
-void buffer_consume(buffer *b, size_t n);            /* drops the first n bytes */
-char *buffer_take(buffer *b, size_t *size);          /* hands the memory over (free() it); NULL if nothing was appended */
+void buffer_clear(buffer *b);               /* keeps the memory */
+void buffer_free(buffer *b);                /* back to the zeroed state; size_max is kept */
+slice buffer_slice(const buffer *b);        /* valid until the next change */
+void buffer_consume(buffer *b, size_t n);   /* drops the first n bytes */
+char *buffer_take(buffer *b, size_t *size); /* hands the memory over (free() it); NULL if nothing was appended */
 
 #endif

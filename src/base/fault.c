@@ -53,7 +53,7 @@ static const struct {
 static const struct {
     const char *word;
     fault_kind kind;
-} kind_words[] = { { "short", FAULT_SHORT }, { "flip", FAULT_FLIP }, { "zero", FAULT_ZERO },  { "nan", FAULT_NAN },
+} kind_words[] = { { "short", FAULT_SHORT }, { "flip", FAULT_FLIP },   { "zero", FAULT_ZERO }, { "nan", FAULT_NAN },
                    { "skew", FAULT_SKEW },   { "force", FAULT_FORCE }, { "busy", FAULT_FORCE } };
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])

@@ -9,8 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct hash_key { uint8_t bytes[32]; } hash_key;       /* BLAKE2b-256 */
-typedef struct hash_digest { uint8_t bytes[16]; } hash_digest; /* XXH3-128, canonical (big-endian) byte order */
+typedef struct hash_key {
+    uint8_t bytes[32];
+} hash_key; /* BLAKE2b-256 */
+typedef struct hash_digest {
+    uint8_t bytes[16];
+} hash_digest; /* XXH3-128, canonical (big-endian) byte order */
 
 /* Must be called once before any other call here (it prepares libsodium); later calls do nothing. */
 ds4_status hash_start(ds4_error *err);

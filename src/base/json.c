@@ -104,7 +104,10 @@ static bool hex4(parser *p, uint32_t *out)
         return wrong(p, "a \\u escape is cut off");
     for (int i = 0; i < 4; i++, p->at++) {
         const char c = *p->at;
-        const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        const int digit = c >= '0' && c <= '9'   ? c - '0'
+                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                          : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                 : -1;
         if (digit < 0)
             return wrong(p, "a \\u escape needs four hexadecimal digits");
         *out = *out * 16 + (uint32_t)digit;
@@ -121,10 +124,11 @@ static ds4_status append_code_point(buffer *out, uint32_t c)
     else if (c < 0x800)
         bytes[0] = (char)(0xc0 | c >> 6), bytes[1] = (char)(0x80 | (c & 63)), n = 2;
     else if (c < 0x10000)
-        bytes[0] = (char)(0xe0 | c >> 12), bytes[1] = (char)(0x80 | (c >> 6 & 63)), bytes[2] = (char)(0x80 | (c & 63)), n = 3;
+        bytes[0] = (char)(0xe0 | c >> 12), bytes[1] = (char)(0x80 | (c >> 6 & 63)), bytes[2] = (char)(0x80 | (c & 63)),
+        n = 3;
     else
-        bytes[0] = (char)(0xf0 | c >> 18), bytes[1] = (char)(0x80 | (c >> 12 & 63)), bytes[2] = (char)(0x80 | (c >> 6 & 63)),
-        bytes[3] = (char)(0x80 | (c & 63)), n = 4;
+        bytes[0] = (char)(0xf0 | c >> 18), bytes[1] = (char)(0x80 | (c >> 12 & 63)),
+        bytes[2] = (char)(0x80 | (c >> 6 & 63)), bytes[3] = (char)(0x80 | (c & 63)), n = 4;
     return buffer_append(out, bytes, n);
 }
 

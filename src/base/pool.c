@@ -12,7 +12,8 @@
 #include <stdlib.h>
 
 enum {
-    SPINS = 4000, /* about 20 us: longer than the pause between two kernels of a step, shorter than anyone would notice */
+    SPINS =
+        4000, /* about 20 us: longer than the pause between two kernels of a step, shorter than anyone would notice */
     AUTO_MAX = 16
 };
 

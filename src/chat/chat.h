@@ -11,14 +11,7 @@
 
 /* ---------------------------------------------------------------- input: section 2.2 */
 
-typedef enum chat_role {
-    CHAT_SYSTEM,
-    CHAT_DEVELOPER,
-    CHAT_USER,
-    CHAT_ASSISTANT,
-    CHAT_TOOL,
-    CHAT_REMINDER
-} chat_role;
+typedef enum chat_role { CHAT_SYSTEM, CHAT_DEVELOPER, CHAT_USER, CHAT_ASSISTANT, CHAT_TOOL, CHAT_REMINDER } chat_role;
 
 typedef enum chat_profile { CHAT_V4, CHAT_V4_0731, CHAT_V4_1 } chat_profile;
 
@@ -26,7 +19,7 @@ typedef enum chat_profile { CHAT_V4, CHAT_V4_0731, CHAT_V4_1 } chat_profile;
 typedef enum chat_mode { CHAT_THINK_NONE, CHAT_THINK_LOW, CHAT_THINK_HIGH, CHAT_THINK_MAX } chat_mode;
 
 typedef struct chat_call {
-    slice id;        /* may be empty */
+    slice id; /* may be empty */
     slice name;
     slice arguments; /* the raw JSON text as the client sent it (or compact JSON if it sent an object) */
 } chat_call;
@@ -55,7 +48,7 @@ typedef struct chat_prompt {
     size_t n_messages;
     const chat_tool *tools;
     size_t n_tools;
-    slice response_format; /* the response format object printed by json_print_python(), or empty */
+    slice response_format;       /* the response format object printed by json_print_python(), or empty */
     bool omit_generation_header; /* for histories that end with an assistant turn with calls (vector V9), tests only */
 } chat_prompt;
 
@@ -81,8 +74,8 @@ typedef enum chat_event_kind {
     CHAT_EVENT_REASONING,  /* text */
     CHAT_EVENT_CONTENT,    /* text */
     CHAT_EVENT_CALL_BEGIN, /* text = name; index */
-    CHAT_EVENT_CALL_DATA,  /* text = a fragment of the arguments; fragments of one index concatenate to one JSON object */
-    CHAT_EVENT_CALL_END    /* index */
+    CHAT_EVENT_CALL_DATA, /* text = a fragment of the arguments; fragments of one index concatenate to one JSON object */
+    CHAT_EVENT_CALL_END   /* index */
 } chat_event_kind;
 
 typedef struct chat_event {
@@ -95,11 +88,11 @@ typedef struct chat_event {
 typedef void chat_event_fn(void *user, const chat_event *event);
 
 typedef struct chat_parser_options {
-    bool thinking_open;  /* from chat_rendered */
-    bool allow_tools;    /* the request declared tools and tool_choice is not "none" */
+    bool thinking_open;     /* from chat_rendered */
+    bool allow_tools;       /* the request declared tools and tool_choice is not "none" */
     const chat_tool *tools; /* borrowed until the parser is freed; for the types of repaired parameters */
     size_t n_tools;
-    const slice *stops;  /* stop sequences for content (3.5), [n_stops <= 16], borrowed until freed */
+    const slice *stops; /* stop sequences for content (3.5), [n_stops <= 16], borrowed until freed */
     size_t n_stops;
 } chat_parser_options;
 

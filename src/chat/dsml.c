@@ -28,7 +28,8 @@ static ds4_status append_attribute(text_spans *out, slice text)
 /* "</...parameter>" and its escaped form step one level up, so that the parser can step down again. */
 static ds4_status append_value(text_spans *out, slice text)
 {
-    static const char close[] = "</" DSML_CLOSE_TEXT, escaped[] = "&lt;/" DSML_CLOSE_TEXT, twice[] = "&amp;lt;/" DSML_CLOSE_TEXT;
+    static const char close[] = "</" DSML_CLOSE_TEXT, escaped[] = "&lt;/" DSML_CLOSE_TEXT,
+                      twice[] = "&amp;lt;/" DSML_CLOSE_TEXT;
     ds4_status status = DS4_OK;
     while (status == DS4_OK && text.size > 0) {
         const char *plain = memmem(text.data, text.size, close, sizeof close - 1);
@@ -81,7 +82,7 @@ static ds4_status render_arguments(text_spans *out, chat_profile profile, slice 
     if (status == DS4_ERR_NO_MEMORY)
         return status;
     if (is_blank(arguments) || json_kind_of(object) == JSON_NULL)
-        status = DS4_OK; /* {} */
+        status = DS4_OK;                          /* {} */
     else if (json_kind_of(object) != JSON_OBJECT) /* whatever the model once produced */
         status = render_parameter(out, profile, SLICE("arguments"), NULL, arguments);
     else

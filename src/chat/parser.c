@@ -197,7 +197,8 @@ static void feed_text(chat_parser *p, slice text)
 static void feed_bytes(chat_parser *p, slice bytes, bool end)
 {
     buffer_clear(&p->clean);
-    if (text_utf8_feed(&p->filter, bytes, &p->clean) != DS4_OK || (end && text_utf8_finish(&p->filter, &p->clean) != DS4_OK))
+    if (text_utf8_feed(&p->filter, bytes, &p->clean) != DS4_OK ||
+        (end && text_utf8_finish(&p->filter, &p->clean) != DS4_OK))
         p->no_memory = true;
     if (p->clean.size)
         feed_text(p, buffer_slice(&p->clean));

@@ -29,10 +29,10 @@ typedef struct block_parser {
     buffer call_name, key, value; /* value: decoded, of kinds that are buffered */
     buffer seen;                  /* keys of this call, each with a 0 after it: a repeated one is ignored */
     value_kind kind;
-    bool marked;  /* the parameter's tag carried the token: so must its end */
-    bool ignored; /* a repeated key */
-    bool first;   /* no parameter of this call was sent */
-    bool begun;   /* `"key":"` of a text was sent */
+    bool marked;             /* the parameter's tag carried the token: so must its end */
+    bool ignored;            /* a repeated key */
+    bool first;              /* no parameter of this call was sent */
+    bool begun;              /* `"key":"` of a text was sent */
     bool in_string, escaped; /* inside a JSON value: for chat_parser_wants_greedy() */
 } block_parser;
 
@@ -47,9 +47,9 @@ struct chat_parser {
     buffer tail;    /* TEXT: not yet known to be content */
     buffer pending; /* content held back for stop sequences */
     size_t stop_longest;
-    bool fenced;          /* inside a code fence */
-    uint8_t n_ticks;      /* back-ticks at the start of this line */
-    bool line_start;      /* only white space or back-ticks so far on this line */
+    bool fenced;     /* inside a code fence */
+    uint8_t n_ticks; /* back-ticks at the start of this line */
+    bool line_start; /* only white space or back-ticks so far on this line */
     block_parser block;
     uint32_t n_calls, n_reasoning_tokens;
     bool started, stopped, broken, no_memory;

@@ -11,9 +11,9 @@ typedef enum turn_kind { TURN_USER, TURN_ASSISTANT, TURN_REMINDER, TURN_SYSTEM }
 /* A piece of a user turn. */
 typedef struct block {
     const chat_message *message;
-    size_t i_text;   /* of texts; unused for results */
+    size_t i_text; /* of texts; unused for results */
     bool is_result;
-    uint32_t rank;   /* of results: index of the call they answer */
+    uint32_t rank; /* of results: index of the call they answer */
 } block;
 
 typedef struct turn {
@@ -29,9 +29,9 @@ typedef struct renderer {
     size_t n_turns;
     block *blocks;
     size_t n_blocks;
-    size_t n_leading;   /* system and developer messages of the system block */
+    size_t n_leading; /* system and developer messages of the system block */
     bool tools_present;
-    size_t last_user;   /* index + 1 of the last turn of a user, 0 if there is none */
+    size_t last_user; /* index + 1 of the last turn of a user, 0 if there is none */
 } renderer;
 
 static bool is_system(const chat_message *m)
@@ -238,7 +238,8 @@ static ds4_status put_effort(renderer *r, bool has_block)
             return DS4_OK;
         if (thinking)
             snprintf(line, sizeof line,
-                     "Reasoning Effort: %" PRIu32 " (range 1-100, the higher the value, the more thorough the reasoning)\n\n",
+                     "Reasoning Effort: %" PRIu32
+                     " (range 1-100, the higher the value, the more thorough the reasoning)\n\n",
                      p->effort ? p->effort : 50);
         const ds4_status status = text_spans_control(r->out, TEXT_SYSTEM);
         return status == DS4_OK ? text_spans_text(r->out, slice_of(line)) : status;
@@ -328,7 +329,8 @@ ds4_status chat_render(const chat_prompt *prompt, text_spans *out, chat_rendered
     ds4_status status = DS4_OK;
     for (size_t i = 0; i < prompt->n_messages; i++)
         n_blocks += prompt->messages[i].n_texts + 1;
-    if (prompt->n_messages > 0 && prompt->messages[prompt->n_messages - 1].n_calls > 0 && !prompt->omit_generation_header)
+    if (prompt->n_messages > 0 && prompt->messages[prompt->n_messages - 1].n_calls > 0 &&
+        !prompt->omit_generation_header)
         return ds4_fail(err, DS4_ERR_ARGUMENT, "the last message calls tools; send their results after it");
     r.turns = calloc(prompt->n_messages + 1, sizeof *r.turns);
     r.blocks = calloc(n_blocks + 1, sizeof *r.blocks);

@@ -49,7 +49,9 @@ static tag_scan read_name(reader *r, tag *out)
     static const struct {
         const char *word;
         tag_name name;
-    } names[] = { { "tool_calls", TAG_CALLS }, { "calls", TAG_CALLS }, { "invoke", TAG_INVOKE }, { "parameter", TAG_PARAMETER } };
+    } names[] = {
+        { "tool_calls", TAG_CALLS }, { "calls", TAG_CALLS }, { "invoke", TAG_INVOKE }, { "parameter", TAG_PARAMETER }
+    };
     tag_scan best = TAG_NONE;
     for (size_t i = 0; i < 4; i++) {
         const tag_scan found = take(r, names[i].word);
@@ -84,7 +86,8 @@ static tag_scan read_attribute(reader *r, tag *out)
 {
     const size_t begin = r->at;
     const char *quote;
-    while (r->at < r->text.size && ((r->text.data[r->at] >= 'a' && r->text.data[r->at] <= 'z') || r->text.data[r->at] == '_'))
+    while (r->at < r->text.size &&
+           ((r->text.data[r->at] >= 'a' && r->text.data[r->at] <= 'z') || r->text.data[r->at] == '_'))
         r->at++;
     const slice key = { r->text.data + begin, r->at - begin };
     skip_blanks(r);

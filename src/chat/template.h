@@ -7,11 +7,11 @@
 
 /* Appends text that the program itself wrote. In it, bytes 1..5 stand for: DSML, <think> and </think> as control tokens,
  * the profile's name of the block ("tool_calls"), and what precedes other tag names ("" or a space). */
-#define T_DSML "\1"
-#define T_THINK "\2"
+#define T_DSML      "\1"
+#define T_THINK     "\2"
 #define T_THINK_END "\3"
-#define T_BLOCK "\4"
-#define T_TAG "\5"
+#define T_BLOCK     "\4"
+#define T_TAG       "\5"
 ds4_status template_text(text_spans *out, chat_profile profile, const char *text);
 
 extern const char template_effort_high[], template_effort_max[];

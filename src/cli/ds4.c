@@ -30,7 +30,8 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_TEXT, "--model", "-m", "FILE", "GGUF file (default: ds4-mini)", &s->model, 0, 0 },
         { OPTION_TEXT, "--prompt", "-p", "TEXT", "answer this and end", &s->prompt, 0, 0 },
         { OPTION_TEXT, "--prompt-file", NULL, "FILE", "the same from a file", &s->prompt_file, 0, 0 },
-        { OPTION_TEXT, "--system", "-sys", "TEXT", "system text; empty: none (You are a helpful assistant)", &s->system, 0, 0 },
+        { OPTION_TEXT, "--system", "-sys", "TEXT", "system text; empty: none (You are a helpful assistant)", &s->system,
+          0, 0 },
         { OPTION_U32, "--ctx", "-c", "N", "context in tokens (32768)", &s->n_ctx, 16, 1 << 30 },
         { OPTION_U32, "--tokens", "-n", "N", "longest answer (50000)", &s->n_tokens, 1, 1 << 30 },
         { OPTION_REAL, "--temp", NULL, "F", "temperature; 0: the most likely token (1)", &s->temperature, 0, 100 },
@@ -40,14 +41,18 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_FLAG, "--think", NULL, NULL, "reason before answering (default)", &s->think, 0, 0 },
         { OPTION_UNFLAG, "--nothink", NULL, NULL, "answer at once", &s->think, 0, 0 },
         { OPTION_FLAG, "--think-max", NULL, NULL, NULL, &s->think, 0, 0 },
-        { OPTION_TEXT, "--kv-disk-dir", "--kv-dir", "DIR", "keep checkpoints of conversations here (off)", &s->kv_dir, 0, 0 },
+        { OPTION_TEXT, "--kv-disk-dir", "--kv-dir", "DIR", "keep checkpoints of conversations here (off)", &s->kv_dir,
+          0, 0 },
         { OPTION_U32, "--kv-disk-space-mb", NULL, "N", "their budget in MiB", &s->space_mb, 1, 1 << 30 },
         { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per core)", &s->n_threads, 1, 64 },
         { OPTION_FLAG, "--inspect", NULL, NULL, "describe the model and end", &s->inspect, 0, 0 },
-        { OPTION_FLAG, "--dump-tokens", NULL, NULL, "print the tokens of the prompt, specials recognised, and end", &s->dump_tokens, 0, 0 },
-        { OPTION_TEXT, "--dump-logprobs", NULL, "FILE", "write a greedy continuation with alternatives as JSON; -: stdout", &s->logprobs_path, 0, 0 },
+        { OPTION_FLAG, "--dump-tokens", NULL, NULL, "print the tokens of the prompt, specials recognised, and end",
+          &s->dump_tokens, 0, 0 },
+        { OPTION_TEXT, "--dump-logprobs", NULL, "FILE",
+          "write a greedy continuation with alternatives as JSON; -: stdout", &s->logprobs_path, 0, 0 },
         { OPTION_U32, "--logprobs-top-k", NULL, "N", "alternatives of each token (20)", &s->n_top, 0, 20 },
-        { OPTION_FLAG, "--raw-prompt", NULL, NULL, "no chat template around the prompt (with --dump-logprobs)", &s->raw, 0, 0 },
+        { OPTION_FLAG, "--raw-prompt", NULL, NULL, "no chat template around the prompt (with --dump-logprobs)", &s->raw,
+          0, 0 },
         { OPTION_FLAG, "--verbose", "-v", NULL, "show the engine's log", &s->verbose, 0, 0 },
         { OPTION_IGNORED, "--cpu", NULL, NULL, NULL, NULL, 0, 0 },
         { OPTION_IGNORED, "--quality", NULL, NULL, NULL, NULL, 0, 0 },
@@ -132,8 +137,8 @@ int main(int argc, char **argv)
     else if (s.dump_tokens)
         code = dump_tokens(model, prompt);
     else if (s.logprobs_path)
-        code = dump_logprobs(model, s.n_ctx, s.n_threads, s.system, prompt, s.think, s.raw, s.n_tokens < 4096 ? s.n_tokens : 64,
-                             s.n_top, s.logprobs_path);
+        code = dump_logprobs(model, s.n_ctx, s.n_threads, s.system, prompt, s.think, s.raw,
+                             s.n_tokens < 4096 ? s.n_tokens : 64, s.n_top, s.logprobs_path);
     else
         code = converse(&s, model, prompt);
     free(text);

@@ -14,9 +14,10 @@
 #include <unistd.h>
 
 static const char program[] = "ds4-server";
-static const char usage[] = "usage: ds4-server [options]\n"
-                            "Serves a DeepSeek V4 model over HTTP: POST /v1/chat/completions, GET /v1/models, /health, /metrics.\n"
-                            "Without -m it serves ds4-mini, a small model that comes with ds4.\n";
+static const char usage[] =
+    "usage: ds4-server [options]\n"
+    "Serves a DeepSeek V4 model over HTTP: POST /v1/chat/completions, GET /v1/models, /health, /metrics.\n"
+    "Without -m it serves ds4-mini, a small model that comes with ds4.\n";
 
 typedef struct settings {
     engine_options engine;
@@ -41,7 +42,8 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_U32, "--tokens", "-n", "N", "default limit of an answer (393216)", &o->max_tokens, 1, 1 << 30 },
         { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per core)", &e->n_threads, 1, 64 },
         { OPTION_TEXT, "--tokenizer-pre", NULL, "NAME", "overrides tokenizer.ggml.pre", &e->tokenizer_pre, 0, 0 },
-        { OPTION_FLAG, "--parity", NULL, NULL, "no roundings, float32: for comparing with references", &e->parity, 0, 0 },
+        { OPTION_FLAG, "--parity", NULL, NULL, "no roundings, float32: for comparing with references", &e->parity, 0,
+          0 },
         { OPTION_TEXT, "--chdir", NULL, "DIR", "change to DIR before loading", &s->change_dir, 0, 0 },
         { OPTION_HEADING, "HTTP", NULL, NULL, NULL, NULL, 0, 0 },
         { OPTION_TEXT, "--host", NULL, "HOST", "address to listen on (127.0.0.1)", &o->host, 0, 0 },
@@ -53,32 +55,49 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_LIST, "--model-name", NULL, "NAME", "a name of the model (repeatable)", &s->names, 0, 0 },
         { OPTION_FLAG, "--strict-model", NULL, NULL, "refuse requests for other models", &o->strict_model, 0, 0 },
         { OPTION_U32, "--max-body-mb", NULL, "N", "longest request body (64)", &s->body_mb, 1, 65536 },
-        { OPTION_U32, "--write-timeout", NULL, "S", "a client that is silent for S seconds is gone (60)", &o->write_timeout_s, 1, 86400 },
-        { OPTION_TEXT, "--heartbeat", NULL, "KIND", "events, comments or off, while a prompt is read (events)", &s->heartbeat, 0, 0 },
-        { OPTION_U32, "--shutdown-grace", NULL, "S", "how long running answers may take after SIGTERM (5)", &s->grace_s, 0, 86400 },
+        { OPTION_U32, "--write-timeout", NULL, "S", "a client that is silent for S seconds is gone (60)",
+          &o->write_timeout_s, 1, 86400 },
+        { OPTION_TEXT, "--heartbeat", NULL, "KIND", "events, comments or off, while a prompt is read (events)",
+          &s->heartbeat, 0, 0 },
+        { OPTION_U32, "--shutdown-grace", NULL, "S", "how long running answers may take after SIGTERM (5)", &s->grace_s,
+          0, 86400 },
         { OPTION_HEADING, "Requests", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_U32, "--batched-session", NULL, "N", "conversations held and decoded together (4)", &sc->n_slots, 1, 256 },
-        { OPTION_U32, "--max-queue", NULL, "N", "waiting requests; more are refused with 503 (no limit)", &sc->max_queue, 0, 1 << 20 },
+        { OPTION_U32, "--batched-session", NULL, "N", "conversations held and decoded together (4)", &sc->n_slots, 1,
+          256 },
+        { OPTION_U32, "--max-queue", NULL, "N", "waiting requests; more are refused with 503 (no limit)",
+          &sc->max_queue, 0, 1 << 20 },
         { OPTION_U32, "--prefill-chunk", NULL, "N", "tokens of a prompt per step (512)", &sc->prefill_chunk, 1, 65536 },
-        { OPTION_U32, "--mixed-prefill-quantum", NULL, "N", "the same while others decode (128)", &sc->prefill_quantum, 1, 65536 },
+        { OPTION_U32, "--mixed-prefill-quantum", NULL, "N", "the same while others decode (128)", &sc->prefill_quantum,
+          1, 65536 },
         { OPTION_FLAG, "--nothink", NULL, NULL, "no reasoning unless a request asks for it", &o->nothink, 0, 0 },
         { OPTION_UNFLAG, "--think", NULL, NULL, "reasoning unless a request says no (default)", &o->nothink, 0, 0 },
-        { OPTION_TEXT, "--default-effort", NULL, "LEVEL", "reasoning effort of requests that name none", &o->effort, 0, 0 },
-        { OPTION_U32, "--think-max-min-ctx", NULL, "N", "effort max needs this context; 0: never lowered (393216)", &o->max_min_ctx, 0, 1 << 30 },
-        { OPTION_U32, "--think-budget", NULL, "N", "tokens of reasoning, then it is closed (no limit)", &o->think_budget, 0, 1 << 30 },
-        { OPTION_U32, "--hard-limit-reply-budget", NULL, "N", "tokens of max_tokens kept for the answer (512)", &o->reply_reserve, 0, 1 << 30 },
-        { OPTION_FLAG, "--honor-sampling", NULL, NULL, "client sampling counts while the model reasons, too", &o->honor_sampling, 0, 0 },
+        { OPTION_TEXT, "--default-effort", NULL, "LEVEL", "reasoning effort of requests that name none", &o->effort, 0,
+          0 },
+        { OPTION_U32, "--think-max-min-ctx", NULL, "N", "effort max needs this context; 0: never lowered (393216)",
+          &o->max_min_ctx, 0, 1 << 30 },
+        { OPTION_U32, "--think-budget", NULL, "N", "tokens of reasoning, then it is closed (no limit)",
+          &o->think_budget, 0, 1 << 30 },
+        { OPTION_U32, "--hard-limit-reply-budget", NULL, "N", "tokens of max_tokens kept for the answer (512)",
+          &o->reply_reserve, 0, 1 << 30 },
+        { OPTION_FLAG, "--honor-sampling", NULL, NULL, "client sampling counts while the model reasons, too",
+          &o->honor_sampling, 0, 0 },
         { OPTION_TEXT, "--prompt-profile", NULL, "NAME", "auto, v4, v4-0731 or v4.1 (auto)", &s->profile, 0, 0 },
         { OPTION_HEADING, "Checkpoints on disk", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_TEXT, "--kv-disk-dir", "--kv-dir", "DIR", "where checkpoints live; made if it is missing (off)", &e->kv_dir, 0, 0 },
-        { OPTION_U32, "--kv-disk-space-mb", NULL, "N", "budget in MiB (32 GiB, or a tenth of the disk)", &s->space_mb, 1, 1 << 30 },
+        { OPTION_TEXT, "--kv-disk-dir", "--kv-dir", "DIR", "where checkpoints live; made if it is missing (off)",
+          &e->kv_dir, 0, 0 },
+        { OPTION_U32, "--kv-disk-space-mb", NULL, "N", "budget in MiB (32 GiB, or a tenth of the disk)", &s->space_mb,
+          1, 1 << 30 },
         { OPTION_U64, "--kv-min-free", NULL, "BYTES", "left free on the disk (5 GiB, or 5 %)", &s->min_free, 0, 0 },
         { OPTION_U32, "--kv-segment", NULL, "N", "tokens per segment (1024)", &e->kv_segment_tokens, 1, 1 << 20 },
-        { OPTION_U32, "--kv-cache-min-tokens", NULL, "N", "smallest checkpoint (512)", &sc->min_cached_tokens, 1, 1 << 30 },
-        { OPTION_U32, "--kv-crash-strikes", NULL, "N", "crashes while restoring that make a checkpoint guilty (1)", &e->kv_crash_strikes, 1, 100 },
-        { OPTION_U32, "--kv-shutdown-ms", NULL, "N", "how long saving may take at the end (3000)", &e->kv_shutdown_ms, 0, 3600000 },
+        { OPTION_U32, "--kv-cache-min-tokens", NULL, "N", "smallest checkpoint (512)", &sc->min_cached_tokens, 1,
+          1 << 30 },
+        { OPTION_U32, "--kv-crash-strikes", NULL, "N", "crashes while restoring that make a checkpoint guilty (1)",
+          &e->kv_crash_strikes, 1, 100 },
+        { OPTION_U32, "--kv-shutdown-ms", NULL, "N", "how long saving may take at the end (3000)", &e->kv_shutdown_ms,
+          0, 3600000 },
         { OPTION_FLAG, "--kv-read-only", NULL, NULL, "use checkpoints, write none", &e->kv_read_only, 0, 0 },
-        { OPTION_FLAG, "--kv-exact", NULL, NULL, "only checkpoints whose segments have the bytes they were saved over", &e->kv_exact, 0, 0 },
+        { OPTION_FLAG, "--kv-exact", NULL, NULL, "only checkpoints whose segments have the bytes they were saved over",
+          &e->kv_exact, 0, 0 },
         { OPTION_HEADING, "Other", NULL, NULL, NULL, NULL, 0, 0 },
         { OPTION_TEXT, "--log-level", NULL, "LEVEL", "error, warning, info or debug (info)", &s->log_level, 0, 0 },
         /* Of the reference system; nothing here depends on them. */
@@ -108,7 +127,8 @@ static int word_of(const char *text, const char *const *words, int n)
 
 static int settle_words(settings *s)
 {
-    static const char *const levels[] = { "error", "warning", "info", "debug" }, *const beats[] = { "off", "comments", "events" },
+    static const char *const levels[] = { "error", "warning", "info", "debug" },
+                             *const beats[] = { "off", "comments", "events" },
                              *const profiles[] = { "v4", "v4-0731", "v4.1", "auto" };
     const int level = word_of(s->log_level, levels, 4), beat = word_of(s->heartbeat, beats, 3);
     if (level < 0)
@@ -148,7 +168,8 @@ static void detect_profile(settings *s, const engine_about *about)
 {
     static const char *const profiles[] = { "v4", "v4-0731", "v4.1" };
     const int said = word_of(s->profile, profiles, 3);
-    char *name = strndup(about->name.data, about->name.size), *version = strndup(about->version.data ? about->version.data : "", about->version.size),
+    char *name = strndup(about->name.data, about->name.size),
+         *version = strndup(about->version.data ? about->version.data : "", about->version.size),
          *finetune = strndup(about->finetune.data ? about->finetune.data : "", about->finetune.size);
     s->server.profile = said >= 0 ? (chat_profile)said : chat_profile_detect(name, version, finetune, about->file_name);
     free(name);
@@ -174,9 +195,10 @@ static void announce(const settings *s, const engine *e, const server *http, int
     char store[128] = "off";
     if (engine_store(e))
         kv_store_describe(engine_store(e), store, sizeof store);
-    log_info("model name=\"%.*s\" params=%.1fM bytes=%.1fM ctx=%u trained=%u backend=%s kernels=%s profile=%s fingerprint=%s",
-             (int)a->name.size, a->name.data, (double)a->n_params / 1e6, (double)a->n_bytes / 1e6, a->n_ctx, a->n_ctx_trained,
-             a->backend, a->kernels, chat_profile_name(s->server.profile), a->fingerprint);
+    log_info("model name=\"%.*s\" params=%.1fM bytes=%.1fM ctx=%u trained=%u backend=%s kernels=%s profile=%s "
+             "fingerprint=%s",
+             (int)a->name.size, a->name.data, (double)a->n_params / 1e6, (double)a->n_bytes / 1e6, a->n_ctx,
+             a->n_ctx_trained, a->backend, a->kernels, chat_profile_name(s->server.profile), a->fingerprint);
     log_info("kv store %s", store);
     log_info("listening http://%s:%u ready=%.2fs", s->server.host, (unsigned)server_port(http),
              (double)(clock_monotonic_us() - begun_us) / 1e6);

@@ -85,9 +85,10 @@ int dump_model(const char *model_path)
     printf("file        %s (%.1f MiB, %" PRIu64 " tensors)\n", model_path, (double)gguf_file_bytes(file) / 1048576.0,
            gguf_n_tensors(file));
     printf("parameters  %.1f M\n", (double)n_params / 1e6);
-    printf("layers      %u: %u sliding, %u CSA, %u HCA; %u hash-routed\n", c->n_layers, n_window, n_csa, n_hca, c->n_hash_layers);
-    printf("width       %u, %u streams; %u heads of %u, %u rotary; window %u\n", c->n_embd, c->n_streams, c->n_heads, c->head_dim,
-           c->rope_dim, c->window);
+    printf("layers      %u: %u sliding, %u CSA, %u HCA; %u hash-routed\n", c->n_layers, n_window, n_csa, n_hca,
+           c->n_hash_layers);
+    printf("width       %u, %u streams; %u heads of %u, %u rotary; window %u\n", c->n_embd, c->n_streams, c->n_heads,
+           c->head_dim, c->rope_dim, c->window);
     printf("indexer     %u heads of %u, top %u\n", c->n_index_heads, c->index_dim, c->index_top_k);
     printf("experts     %u of %u, width %u, and a shared one\n", c->n_used, c->n_experts, c->ff_dim);
     printf("vocabulary  %u\ncontext     %u trained\ndraft block %s\n", c->n_vocab, c->n_ctx_trained,
@@ -176,8 +177,8 @@ static ds4_status continue_greedily(dump_job *j, ds4_error *err)
     return DS4_OK;
 }
 
-int dump_logprobs(const char *model_path, uint32_t n_ctx, uint32_t n_threads, const char *system, const char *prompt, int think,
-                  int raw, uint32_t n_tokens, uint32_t n_top, const char *out_path)
+int dump_logprobs(const char *model_path, uint32_t n_ctx, uint32_t n_threads, const char *system, const char *prompt,
+                  int think, int raw, uint32_t n_tokens, uint32_t n_top, const char *out_path)
 {
     dump_job j = { .n_tokens = n_tokens, .n_top = n_top };
     ds4_error err = { 0 };

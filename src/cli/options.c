@@ -27,8 +27,8 @@ static void print_help(const char *usage, const option_spec *specs)
         }
         if (!o->help)
             continue;
-        snprintf(left, sizeof left, "%s%s%s%s%s", o->other ? o->other : "", o->other ? ", " : "", o->name, o->value ? " " : "",
-                 o->value ? o->value : "");
+        snprintf(left, sizeof left, "%s%s%s%s%s", o->other ? o->other : "", o->other ? ", " : "", o->name,
+                 o->value ? " " : "", o->value ? o->value : "");
         printf("  %-30s %s\n", left, o->help);
     }
 }
@@ -71,7 +71,8 @@ static int store(const char *program, const option_spec *o, const char *value)
     if (!read_number(o, value, &number)) {
         char text[160];
         if (o->max != 0)
-            snprintf(text, sizeof text, "%s wants a number from %g to %g (got '%.40s')", o->name, o->min, o->max, value);
+            snprintf(text, sizeof text, "%s wants a number from %g to %g (got '%.40s')", o->name, o->min, o->max,
+                     value);
         else
             snprintf(text, sizeof text, "%s wants a number from %g (got '%.40s')", o->name, o->min, value);
         return options_wrong(program, "%s", text);
@@ -111,7 +112,8 @@ int options_parse(const char *program, const char *usage, const option_spec *spe
         }
         const option_spec *o = find(specs, argv[i], &value);
         if (!o)
-            return options_wrong(program, argv[i][0] == '-' ? "unknown option %s" : "unexpected argument '%s'", argv[i]);
+            return options_wrong(program, argv[i][0] == '-' ? "unknown option %s" : "unexpected argument '%s'",
+                                 argv[i]);
         if (value && !takes_value(o->kind))
             return options_wrong(program, "%s takes no value", o->name);
         if (!value && takes_value(o->kind)) {

@@ -8,16 +8,16 @@
 #include <stdint.h>
 
 typedef enum option_kind {
-    OPTION_FLAG,    /* bool: true */
-    OPTION_UNFLAG,  /* bool: false */
-    OPTION_TEXT,    /* const char * */
-    OPTION_LIST,    /* option_list: may be repeated */
-    OPTION_U32,     /* uint32_t, min..max */
+    OPTION_FLAG,   /* bool: true */
+    OPTION_UNFLAG, /* bool: false */
+    OPTION_TEXT,   /* const char * */
+    OPTION_LIST,   /* option_list: may be repeated */
+    OPTION_U32,    /* uint32_t, min..max */
     OPTION_U64,
     OPTION_REAL,    /* double */
     OPTION_IGNORED, /* accepted without a value, has no meaning here: one warning */
     OPTION_IGNORED_VALUE,
-    OPTION_HEADING  /* of the usage text */
+    OPTION_HEADING /* of the usage text */
 } option_kind;
 
 typedef struct option_list {
@@ -32,7 +32,7 @@ typedef struct option_spec {
     const char *value; /* "N"; NULL for flags */
     const char *help;
     void *out;
-    double min, max;   /* of numbers; max 0: no limit */
+    double min, max; /* of numbers; max 0: no limit */
 } option_spec;
 
 /* 0: go on; otherwise the process exits with that value minus 1 (help: 0, wrong use: 2). Ends at the entry with a NULL name. */

@@ -5,7 +5,7 @@
 #include "ds4/ds4.h"
 
 typedef struct talk_options {
-    const char *system;       /* "" for none */
+    const char *system;        /* "" for none */
     ds4_generation generation; /* its callbacks and user are set here */
 } talk_options;
 

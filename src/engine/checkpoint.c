@@ -15,10 +15,10 @@ static const struct {
     model_part part;
     bool rows; /* in segments, and as a tail in frontiers; the others are in frontiers only */
 } parts[] = {
-    { KV_SECTION_CSA_ROWS, MODEL_CSA_ROWS, true },       { KV_SECTION_IDX_ROWS, MODEL_INDEX_ROWS, true },
-    { KV_SECTION_HCA_ROWS, MODEL_HCA_ROWS, true },       { KV_SECTION_WINDOW, MODEL_WINDOW, false },
-    { KV_SECTION_CSA_PEND, MODEL_CSA_PENDING, false },   { KV_SECTION_IDX_PEND, MODEL_INDEX_PENDING, false },
-    { KV_SECTION_HCA_PEND, MODEL_HCA_PENDING, false },   { KV_SECTION_CSA_OVL, MODEL_CSA_OVERLAP, false },
+    { KV_SECTION_CSA_ROWS, MODEL_CSA_ROWS, true },      { KV_SECTION_IDX_ROWS, MODEL_INDEX_ROWS, true },
+    { KV_SECTION_HCA_ROWS, MODEL_HCA_ROWS, true },      { KV_SECTION_WINDOW, MODEL_WINDOW, false },
+    { KV_SECTION_CSA_PEND, MODEL_CSA_PENDING, false },  { KV_SECTION_IDX_PEND, MODEL_INDEX_PENDING, false },
+    { KV_SECTION_HCA_PEND, MODEL_HCA_PENDING, false },  { KV_SECTION_CSA_OVL, MODEL_CSA_OVERLAP, false },
     { KV_SECTION_IDX_OVL, MODEL_INDEX_OVERLAP, false },
 };
 
@@ -177,8 +177,8 @@ static ds4_status import_part(engine_sequence *s, const kv_part *from, bool fron
                             size, want);
         if (want == 0)
             continue;
-        const ds4_status status = model_state_import(s->state, parts[i].part, from->token_begin, from->token_end,
-                                                     section->bytes, size, err);
+        const ds4_status status =
+            model_state_import(s->state, parts[i].part, from->token_begin, from->token_end, section->bytes, size, err);
         if (status != DS4_OK)
             return status;
     }

@@ -42,14 +42,14 @@ void engine_close(engine *e); /* NULL is fine */
 
 /* ---- constant facts ---- */
 typedef struct engine_about {
-    slice name;            /* general.name, or the file name without its ending */
+    slice name;              /* general.name, or the file name without its ending */
     slice version, finetune; /* may be empty */
-    const char *file_name; /* without folders */
+    const char *file_name;   /* without folders */
     uint32_t n_ctx, n_ctx_trained, n_vocab;
     uint64_t n_params, n_bytes;
-    const char *backend;   /* "cpu" */
-    const char *kernels;   /* "avx512", "scalar", ... */
-    char fingerprint[13];  /* first 12 digits of the state fingerprint */
+    const char *backend;  /* "cpu" */
+    const char *kernels;  /* "avx512", "scalar", ... */
+    char fingerprint[13]; /* first 12 digits of the state fingerprint */
 } engine_about;
 
 const engine_about *engine_get_about(const engine *e);
@@ -57,12 +57,15 @@ const text_tokenizer *engine_tokenizer(const engine *e);
 kv_store *engine_store(const engine *e); /* NULL if there is none; usable from any thread */
 
 /* ---- sampling: protocol specification, section 5 ---- */
-typedef struct engine_bias { uint32_t id; float bias; } engine_bias;
+typedef struct engine_bias {
+    uint32_t id;
+    float bias;
+} engine_bias;
 
 typedef struct engine_sampling {
     float temperature; /* 0: argmax, lowest id on ties */
     float top_p, min_p;
-    uint32_t top_k;    /* 0: all */
+    uint32_t top_k; /* 0: all */
     float presence_penalty, frequency_penalty, repetition_penalty;
     const engine_bias *biases; /* [n_biases] */
     uint32_t n_biases;
@@ -81,7 +84,10 @@ void engine_sampler_note(engine_sampler *sampler, const uint32_t *ids, size_t n,
 /* Picks from logits [n_vocab]; `greedy` overrides the temperature. STATE_BAD when no logit is finite. */
 ds4_status engine_sampler_pick(engine_sampler *sampler, const float *logits, bool greedy, uint32_t *id, ds4_error *err);
 
-typedef struct engine_logprob { uint32_t id; float logprob; } engine_logprob;
+typedef struct engine_logprob {
+    uint32_t id;
+    float logprob;
+} engine_logprob;
 /* Log-softmax of raw logits: of `id`, and the n_top most likely (ties: lower id first). Returns the value for id. */
 float engine_logprobs(const float *logits, uint32_t n_vocab, uint32_t id, engine_logprob *top, uint32_t n_top);
 

@@ -17,12 +17,12 @@ struct engine_sampler {
     engine_sampling options; /* .biases points to `biases` */
     engine_bias *biases;
     uint32_t n_vocab;
-    uint64_t random; /* state of xorshift64* */
-    float *logits;   /* [n_vocab] scratch: the changed logits */
+    uint64_t random;       /* state of xorshift64* */
+    float *logits;         /* [n_vocab] scratch: the changed logits */
     candidate *candidates; /* [n_vocab] scratch */
     /* Only when a penalty is set, else NULL. */
-    uint32_t *n_generated;          /* [n_vocab] how often each id was generated */
-    uint32_t *n_recent;             /* [n_vocab] how often each id is in the window */
+    uint32_t *n_generated;           /* [n_vocab] how often each id was generated */
+    uint32_t *n_recent;              /* [n_vocab] how often each id is in the window */
     uint32_t recent[PENALTY_WINDOW]; /* ring of the last tokens, prompt and output */
     uint64_t n_noted;
 };

@@ -16,8 +16,7 @@ ds4_status engine_sequence_new(engine_sequence **out, engine *e, ds4_error *err)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for a sequence");
     s->engine = e;
     s->logits = malloc(e->about.n_vocab * sizeof *s->logits);
-    ds4_status status =
-        s->logits ? DS4_OK : ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for the logits of a sequence");
+    ds4_status status = s->logits ? DS4_OK : ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for the logits of a sequence");
     if (status == DS4_OK)
         status = model_state_new(&s->state, e->model, e->about.n_ctx, err);
     if (status == DS4_OK && e->store && kv_chain_new(&s->chain, e->store, NULL) != DS4_OK)

@@ -10,12 +10,14 @@ static ds4_status check_name(gguf_file *file, const header_reader *r, slice name
 {
     char shown[GGUF_SHOW_BYTES];
     if (name.size == 0 || name.size > NAME_BYTES_MAX || memchr(name.data, 0, name.size)) /* (15), (18) */
-        return ds4_fail(err, DS4_ERR_CORRUPT, "tensor %" PRIu64 " has a bad name, at byte %" PRIu64, r->i_entry, position);
-    if (!gguf_utf8_valid(name)) /* (14) */
-        return ds4_fail(err, DS4_ERR_CORRUPT, "name of tensor %" PRIu64 " is not valid UTF-8, at byte %" PRIu64, r->i_entry,
+        return ds4_fail(err, DS4_ERR_CORRUPT, "tensor %" PRIu64 " has a bad name, at byte %" PRIu64, r->i_entry,
                         position);
+    if (!gguf_utf8_valid(name)) /* (14) */
+        return ds4_fail(err, DS4_ERR_CORRUPT, "name of tensor %" PRIu64 " is not valid UTF-8, at byte %" PRIu64,
+                        r->i_entry, position);
     if (!name_map_add(&file->names, name, file->n_tensors)) /* (18), over all parts */
-        return ds4_fail(err, DS4_ERR_CORRUPT, "tensor '%s' appears twice, at byte %" PRIu64, gguf_show(name, shown), position);
+        return ds4_fail(err, DS4_ERR_CORRUPT, "tensor '%s' appears twice, at byte %" PRIu64, gguf_show(name, shown),
+                        position);
     return DS4_OK;
 }
 
@@ -38,11 +40,12 @@ static ds4_status parse_dims(header_reader *r, gguf_tensor *t, ds4_error *err)
         if (status != DS4_OK)
             return status;
         if (t->dims[i] == 0) /* (20) */
-            return ds4_fail(err, DS4_ERR_CORRUPT, "tensor '%s' is empty, at byte %" PRIu64, gguf_show(t->name, shown), begin);
+            return ds4_fail(err, DS4_ERR_CORRUPT, "tensor '%s' is empty, at byte %" PRIu64, gguf_show(t->name, shown),
+                            begin);
         if (t->dims[i] > DIM_MAX || __builtin_mul_overflow(t->n_values, t->dims[i], &t->n_values) ||
             t->n_values >= VALUES_MAX)
-            return ds4_fail(err, DS4_ERR_CORRUPT, "tensor '%s' is too large, at byte %" PRIu64, gguf_show(t->name, shown),
-                            begin);
+            return ds4_fail(err, DS4_ERR_CORRUPT, "tensor '%s' is too large, at byte %" PRIu64,
+                            gguf_show(t->name, shown), begin);
     }
     return DS4_OK;
 }
@@ -59,9 +62,10 @@ static ds4_status check_type(gguf_tensor *t, uint64_t position, ds4_error *err)
                         gguf_show(t->name, shown), t->type, position, named ? "; it is " : "", named ? name : "");
     }
     if (t->dims[0] % info->block_values != 0) /* (23) */
-        return ds4_fail(err, DS4_ERR_CORRUPT, "tensor '%s': row of %" PRIu64 " values is not a multiple of %" PRIu32 " (%s)",
+        return ds4_fail(err, DS4_ERR_CORRUPT,
+                        "tensor '%s': row of %" PRIu64 " values is not a multiple of %" PRIu32 " (%s)",
                         gguf_show(t->name, shown), t->dims[0], info->block_values, info->name);
-    t->row_bytes = t->dims[0] / info->block_values * info->block_bytes; /* below 2^40 * 8 */
+    t->row_bytes = t->dims[0] / info->block_values * info->block_bytes;              /* below 2^40 * 8 */
     if (__builtin_mul_overflow(t->n_values / t->dims[0], t->row_bytes, &t->n_bytes)) /* (20) */
         return ds4_fail(err, DS4_ERR_CORRUPT, "tensor '%s' is too large", gguf_show(t->name, shown));
     return DS4_OK;
@@ -148,9 +152,9 @@ static ds4_status check_overlap(const gguf_tensor *tensors, uint64_t n, ds4_erro
     qsort(sorted, (size_t)n, sizeof *sorted, compare_offsets);
     for (uint64_t i = 1; i < n && status == DS4_OK; i++)
         if (sorted[i - 1]->offset + sorted[i - 1]->n_bytes > sorted[i]->offset)
-            status = ds4_fail(err, DS4_ERR_CORRUPT, "tensors '%s' and '%s' overlap, at byte %" PRIu64,
-                              gguf_show(sorted[i - 1]->name, first), gguf_show(sorted[i]->name, second),
-                              sorted[i]->offset);
+            status =
+                ds4_fail(err, DS4_ERR_CORRUPT, "tensors '%s' and '%s' overlap, at byte %" PRIu64,
+                         gguf_show(sorted[i - 1]->name, first), gguf_show(sorted[i]->name, second), sorted[i]->offset);
     free(sorted);
     return status;
 }

@@ -48,8 +48,8 @@ static bool split_name(const char *path, uint32_t *number, uint32_t *count)
     if (n < SPLIT_SUFFIX)
         return false;
     const char *at = path + n - SPLIT_SUFFIX;
-    return at[0] == '-' && five_digits(at + 1, number) && memcmp(at + 6, "-of-", 4) == 0 && five_digits(at + 10, count) &&
-           strcmp(at + 15, ".gguf") == 0;
+    return at[0] == '-' && five_digits(at + 1, number) && memcmp(at + 6, "-of-", 4) == 0 &&
+           five_digits(at + 10, count) && strcmp(at + 15, ".gguf") == 0;
 }
 
 static ds4_status check_split_keys(const gguf_file *file, uint32_t i_part, ds4_error *err)
@@ -79,7 +79,8 @@ static ds4_status open_rest(gguf_file *file, const char *path, ds4_error *err)
     for (uint32_t i = 1; status == DS4_OK && i < file->n_parts; i++) {
         ds4_error inner = { 0 };
         memcpy(name, path, n + 1);
-        snprintf(name + n - SPLIT_SUFFIX, SPLIT_SUFFIX + 16, "-%05" PRIu32 "-of-%05" PRIu32 ".gguf", i + 1, file->n_parts);
+        snprintf(name + n - SPLIT_SUFFIX, SPLIT_SUFFIX + 16, "-%05" PRIu32 "-of-%05" PRIu32 ".gguf", i + 1,
+                 file->n_parts);
         status = open_part(file, i, name, &inner);
         if (status != DS4_OK)
             ds4_fail(err, status, "part %" PRIu32 " of %" PRIu32 ": %s", i + 1, file->n_parts, inner.text);
@@ -136,7 +137,8 @@ ds4_status gguf_open(gguf_file **out, const char *path, ds4_error *err)
     if (split && number != 1)
         return ds4_fail(err, DS4_ERR_ARGUMENT, "is part %" PRIu32 " of a set; name part 00001", number);
     if (split && (count == 0 || count > PARTS_MAX))
-        return ds4_fail(err, DS4_ERR_UNSUPPORTED, "a set of %" PRIu32 " files is not supported (at most %d)", count, PARTS_MAX);
+        return ds4_fail(err, DS4_ERR_UNSUPPORTED, "a set of %" PRIu32 " files is not supported (at most %d)", count,
+                        PARTS_MAX);
     ds4_status status = new_file(&file, path, split ? count : 1, err);
     if (status != DS4_OK)
         return status;

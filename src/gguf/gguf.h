@@ -63,7 +63,7 @@ typedef struct gguf_tensor {
     uint32_t n_dims;
     uint64_t dims[4]; /* dims[0] is the fastest; unused ones are 1 */
     uint64_t n_values;
-    uint64_t row_bytes; /* bytes of dims[0] values */
+    uint64_t row_bytes;  /* bytes of dims[0] values */
     const uint8_t *data; /* [n_bytes], into the map, aligned to the file's alignment */
     uint64_t n_bytes;
     uint32_t i_part; /* which file of a split set, 0-based */
@@ -88,7 +88,7 @@ ds4_status gguf_open(gguf_file **out, const char *path, ds4_error *err);
 ds4_status gguf_open_bytes(gguf_file **out, const void *bytes, size_t size, ds4_error *err);
 void gguf_close(gguf_file *file); /* NULL is fine */
 
-const char *gguf_path(const gguf_file *file); /* as given; "(memory)" for bytes */
+const char *gguf_path(const gguf_file *file);    /* as given; "(memory)" for bytes */
 uint64_t gguf_file_bytes(const gguf_file *file); /* of all parts */
 uint32_t gguf_n_parts(const gguf_file *file);    /* files of a split set; 1 otherwise */
 /* What deserves a line in the log although the file is usable ("64 unused bytes at the end"); NULL if nothing. */
@@ -98,7 +98,7 @@ const char *gguf_warning(const gguf_file *file);
 bool gguf_still_whole(const gguf_file *file);
 
 uint64_t gguf_n_tensors(const gguf_file *file);
-const gguf_tensor *gguf_tensor_at(const gguf_file *file, uint64_t index); /* directory order */
+const gguf_tensor *gguf_tensor_at(const gguf_file *file, uint64_t index);     /* directory order */
 const gguf_tensor *gguf_tensor_find(const gguf_file *file, const char *name); /* NULL if absent */
 
 /* One metadata value. Arrays keep their element type and count; elements are read with the calls below. */
@@ -122,7 +122,8 @@ const gguf_value *gguf_value_find(const gguf_file *file, const char *key); /* NU
 
 /* Typed reads of single values. Any integer width is accepted for integers, f32 or f64 for floats (section 1.1), range-checked.
  * Missing: NOT_FOUND "metadata key '%' is missing"; other type: UNSUPPORTED; out of range: CORRUPT. */
-ds4_status gguf_get_u32(const gguf_file *file, const char *key, uint32_t min, uint32_t max, uint32_t *out, ds4_error *err);
+ds4_status gguf_get_u32(const gguf_file *file, const char *key, uint32_t min, uint32_t max, uint32_t *out,
+                        ds4_error *err);
 ds4_status gguf_get_f32(const gguf_file *file, const char *key, float *out, ds4_error *err);
 ds4_status gguf_get_bool(const gguf_file *file, const char *key, bool *out, ds4_error *err);
 ds4_status gguf_get_string(const gguf_file *file, const char *key, slice *out, ds4_error *err);

@@ -15,7 +15,7 @@ typedef struct name_map {
     name_map_slot *slots; /* [capacity], a power of two or 0 */
     size_t capacity, n;
     uint64_t seed; /* drawn at random, so that a file cannot aim its names at one slot */
-} name_map; /* a zeroed map is valid */
+} name_map;        /* a zeroed map is valid */
 
 /* Room for n names in all. NO_MEMORY changes nothing. */
 ds4_status name_map_reserve(name_map *map, size_t n);

@@ -15,7 +15,8 @@ size_t value_type_bytes(uint32_t type)
 static ds4_status fail_end(const header_reader *r, uint64_t n, ds4_error *err)
 {
     if (r->part->size > HEADER_BYTES_MAX)
-        return ds4_fail(err, DS4_ERR_CORRUPT, "the header is longer than 1 GiB, in %s entry %" PRIu64, r->kind, r->i_entry);
+        return ds4_fail(err, DS4_ERR_CORRUPT, "the header is longer than 1 GiB, in %s entry %" PRIu64, r->kind,
+                        r->i_entry);
     return ds4_fail(err, DS4_ERR_CORRUPT,
                     "truncated: header ends at byte %zu but %s entry %" PRIu64 " needs %" PRIu64
                     " more bytes, at byte %" PRIu64 "; the download is incomplete",
@@ -55,7 +56,8 @@ ds4_status reader_string(header_reader *r, slice *out, ds4_error *err)
                         n, r->kind, r->i_entry, begin);
     if (n > STRING_BYTES_MAX)
         return ds4_fail(err, DS4_ERR_UNSUPPORTED,
-                        "string of %" PRIu64 " bytes in %s entry %" PRIu64 " is over the limit of 64 MiB, at byte %" PRIu64,
+                        "string of %" PRIu64 " bytes in %s entry %" PRIu64
+                        " is over the limit of 64 MiB, at byte %" PRIu64,
                         n, r->kind, r->i_entry, begin);
     cursor_take(&r->in, (size_t)n, &bytes);
     *out = (slice){ (const char *)bytes, (size_t)n };
@@ -142,7 +144,8 @@ static ds4_status parse_value(header_reader *r, gguf_value *value, ds4_error *er
     if (status != DS4_OK)
         return status;
     if (!key_is_good(value->key)) /* (9), (15) */
-        return ds4_fail(err, DS4_ERR_CORRUPT, "bad metadata key in entry %" PRIu64 ", at byte %" PRIu64, r->i_entry, begin);
+        return ds4_fail(err, DS4_ERR_CORRUPT, "bad metadata key in entry %" PRIu64 ", at byte %" PRIu64, r->i_entry,
+                        begin);
     const uint64_t type_at = reader_position(r);
     uint32_t type = 0;
     status = reader_u32(r, &type, err);
@@ -190,7 +193,8 @@ static ds4_status read_alignment(gguf_part *part, ds4_error *err)
     if (!value)
         return DS4_OK;
     if (value->type != GGUF_UINT32)
-        return ds4_fail(err, DS4_ERR_CORRUPT, "alignment of type %s is not a power of two between 8 and 65536 of type uint32",
+        return ds4_fail(err, DS4_ERR_CORRUPT,
+                        "alignment of type %s is not a power of two between 8 and 65536 of type uint32",
                         gguf_value_type_name(value->type));
     part->alignment = cursor_load(value->bytes, 4);
     if (part->alignment < 8 || part->alignment > 65536 || (part->alignment & (part->alignment - 1)) != 0)
@@ -234,9 +238,9 @@ static ds4_status check_version(uint32_t version, ds4_error *err)
     if ((version & 0xffff) == 0 && version != 0) /* (4) */
         return ds4_fail(err, DS4_ERR_UNSUPPORTED, "big-endian GGUF is not supported");
     if (version != 3) /* (5) */
-        return ds4_fail(err, DS4_ERR_UNSUPPORTED,
-                        "GGUF version %" PRIu32 " is not supported (need 3); convert the file again with a current tool",
-                        version);
+        return ds4_fail(
+            err, DS4_ERR_UNSUPPORTED,
+            "GGUF version %" PRIu32 " is not supported (need 3); convert the file again with a current tool", version);
     return DS4_OK;
 }
 

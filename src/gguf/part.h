@@ -73,7 +73,8 @@ ds4_status gguf_parse_directory(gguf_file *file, uint32_t i_part, header_reader 
 
 const gguf_value *part_value_find(const gguf_part *part, const char *key);
 /* The typed read behind gguf_get_u32(), on the keys of one part. */
-ds4_status part_get_u32(const gguf_part *part, const char *key, uint32_t min, uint32_t max, uint32_t *out, ds4_error *err);
+ds4_status part_get_u32(const gguf_part *part, const char *key, uint32_t min, uint32_t max, uint32_t *out,
+                        ds4_error *err);
 
 /* Bytes of a fixed-size value; 0 for strings, arrays and unknown types. */
 size_t value_type_bytes(uint32_t type);

@@ -43,8 +43,9 @@ static ds4_status fail_type(const gguf_value *value, const char *expected, ds4_e
 {
     char shown[GGUF_SHOW_BYTES];
     const bool array = value->type == GGUF_ARRAY;
-    return ds4_fail(err, DS4_ERR_UNSUPPORTED, "metadata key '%s' has type %s%s, expected %s", gguf_show(value->key, shown),
-                    array ? "array of " : "", gguf_value_type_name(array ? value->element_type : value->type), expected);
+    return ds4_fail(err, DS4_ERR_UNSUPPORTED, "metadata key '%s' has type %s%s, expected %s",
+                    gguf_show(value->key, shown), array ? "array of " : "",
+                    gguf_value_type_name(array ? value->element_type : value->type), expected);
 }
 
 /* The one value, or nothing: arrays are no answer to a question for a single value. */
@@ -127,8 +128,8 @@ ds4_status gguf_element_f32(const gguf_value *array, uint64_t index, float *out,
     double wide;
     memcpy(&wide, &bits, sizeof bits);
     if (isfinite(wide) && fabs(wide) > FLT_MAX)
-        return ds4_fail(err, DS4_ERR_CORRUPT, "metadata key '%s' = %g, supported range %g..%g", gguf_show(array->key, shown),
-                        wide, (double)-FLT_MAX, (double)FLT_MAX);
+        return ds4_fail(err, DS4_ERR_CORRUPT, "metadata key '%s' = %g, supported range %g..%g",
+                        gguf_show(array->key, shown), wide, (double)-FLT_MAX, (double)FLT_MAX);
     *out = (float)wide;
     return DS4_OK;
 }
@@ -150,7 +151,8 @@ bool gguf_next_string(const gguf_value *array, size_t *position, slice *out)
 
 /* --- single values ---------------------------------------------------------------------------------------------- */
 
-ds4_status part_get_u32(const gguf_part *part, const char *key, uint32_t min, uint32_t max, uint32_t *out, ds4_error *err)
+ds4_status part_get_u32(const gguf_part *part, const char *key, uint32_t min, uint32_t max, uint32_t *out,
+                        ds4_error *err)
 {
     char shown[GGUF_SHOW_BYTES];
     const gguf_value *value = NULL;
@@ -167,7 +169,8 @@ ds4_status part_get_u32(const gguf_part *part, const char *key, uint32_t min, ui
     return DS4_OK;
 }
 
-ds4_status gguf_get_u32(const gguf_file *file, const char *key, uint32_t min, uint32_t max, uint32_t *out, ds4_error *err)
+ds4_status gguf_get_u32(const gguf_file *file, const char *key, uint32_t min, uint32_t max, uint32_t *out,
+                        ds4_error *err)
 {
     return part_get_u32(first_part(file), key, min, max, out, err);
 }

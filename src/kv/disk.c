@@ -138,7 +138,8 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
     const int64_t now_us = clock_monotonic_us();
     *anew = false;
     pthread_mutex_lock(&d->lock);
-    const bool same = d->root >= 0 && stat(d->path, &about) == 0 && about.st_dev == d->device && about.st_ino == d->inode;
+    const bool same =
+        d->root >= 0 && stat(d->path, &about) == 0 && about.st_dev == d->device && about.st_ino == d->inode;
     if (!same && d->root >= 0) {
         log_warning("kv directory gone dir=\"%s\"", d->path);
         close(d->root);
@@ -200,13 +201,15 @@ static ds4_status write_at(kv_disk *d, const char *name, int flags, const void *
     return status;
 }
 
-ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point, ds4_error *err)
+ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
+                               ds4_error *err)
 {
     kv_disk_unlink(d, name, NULL);
     return write_at(d, name, O_EXCL, bytes, size, point, err);
 }
 
-ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point, ds4_error *err)
+ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
+                          ds4_error *err)
 {
     return write_at(d, name, O_APPEND, bytes, size, point, err);
 }
@@ -381,7 +384,8 @@ static ds4_status give_name(int root, int fd, const char *temporary, const char 
     if (status != DS4_OK)
         return status;
     snprintf(link_path, sizeof link_path, "/proc/self/fd/%d", fd);
-    linked = temporary[0] ? linkat(root, temporary, root, name, 0) : linkat(AT_FDCWD, link_path, root, name, AT_SYMLINK_FOLLOW);
+    linked = temporary[0] ? linkat(root, temporary, root, name, 0)
+                          : linkat(AT_FDCWD, link_path, root, name, AT_SYMLINK_FOLLOW);
     if (linked != 0 && errno == ENOENT) { /* the folder of two digits is not there yet */
         char folder[8];
         snprintf(folder, sizeof folder, "%.4s", name);

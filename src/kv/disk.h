@@ -34,10 +34,12 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew);
 int kv_disk_root(kv_disk *d);
 
 /* Whole small files. `point`: fault point prefix ("write.poison"). */
-ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point, ds4_error *err);
+ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
+                               ds4_error *err);
 /* Reads at most `size` bytes; *n is what there was. NOT_FOUND, IO. */
 ds4_status kv_disk_read_small(kv_disk *d, const char *name, void *out, size_t size, size_t *n, ds4_error *err);
-ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point, ds4_error *err);
+ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
+                          ds4_error *err);
 bool kv_disk_unlink(kv_disk *d, const char *name, const char *point);
 bool kv_disk_quarantine(kv_disk *d, const kv_key *key, uint16_t kind);
 

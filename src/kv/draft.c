@@ -50,10 +50,12 @@ static ds4_status new_draft(kv_draft **out, kv_chain *chain, kv_extent extent, d
     }
     d->n_ancestors = extent.kind == KV_KIND_FRONTIER ? (size_t)(extent.begin / extent.n) : 0;
     d->ancestors = d->n_ancestors ? malloc(d->n_ancestors * sizeof *d->ancestors) : NULL;
-    d->image = kv_layout_file_bytes(&s->options.layout, &extent) ? aligned_alloc(KV_PAGE, (size_t)d->image_bytes) : NULL;
+    d->image =
+        kv_layout_file_bytes(&s->options.layout, &extent) ? aligned_alloc(KV_PAGE, (size_t)d->image_bytes) : NULL;
     if (!d->image || (d->n_ancestors && !d->ancestors)) {
         kv_draft_free(d);
-        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory to save %" PRIu64 " tokens", extent.end - extent.begin);
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory to save %" PRIu64 " tokens",
+                        extent.end - extent.begin);
     }
     memset(d->image, 0, (size_t)d->image_bytes);
     if (d->n_ancestors)

@@ -50,7 +50,8 @@ static bool remove_victim(kv_store *s, const victim *v, kv_evict why)
     kv_object_name(&v->key, v->kind, name);
     const bool gone = kv_disk_unlink(&s->disk, name, "evict.unlink");
     pthread_mutex_lock(&s->lock);
-    kv_index_remove(&s->index, &v->key); /* even if it stays on the disk: it is not offered again, and counted by free space */
+    kv_index_remove(&s->index,
+                    &v->key); /* even if it stays on the disk: it is not offered again, and counted by free space */
     s->metrics.evicted_total[why]++;
     pthread_mutex_unlock(&s->lock);
     hash_key_hex(&v->key, hex);

@@ -21,10 +21,9 @@ ds4_status kv_layout_check(const kv_layout *layout, uint32_t segment_tokens, ds4
 
 void kv_layout_shape(const kv_layout *l, uint32_t out[KV_SHAPE_FIELDS])
 {
-    const uint32_t shape[KV_SHAPE_FIELDS] = {
-        l->n_layers,    l->n_csa_layers, l->n_hca_layers, l->n_window_layers, l->row_width, l->rope_width,
-        l->index_width, l->window,       l->csa_ratio,    l->hca_ratio,       l->n_vocab,   l->numerics_version
-    };
+    const uint32_t shape[KV_SHAPE_FIELDS] = { l->n_layers,  l->n_csa_layers, l->n_hca_layers, l->n_window_layers,
+                                              l->row_width, l->rope_width,   l->index_width,  l->window,
+                                              l->csa_ratio, l->hca_ratio,    l->n_vocab,      l->numerics_version };
     memcpy(out, shape, sizeof shape);
 }
 

@@ -44,8 +44,8 @@ typedef struct search {
     size_t n;
     uint64_t min_tokens;
     int64_t deadline_us;
-    kv_key *keys;        /* [n_keys] of the prompt's whole segments */
-    size_t n_keys, stem; /* stem: leading segments that seem to be there */
+    kv_key *keys;                    /* [n_keys] of the prompt's whole segments */
+    size_t n_keys, stem;             /* stem: leading segments that seem to be there */
     candidate found[CANDIDATES_MAX]; /* longest first */
     size_t n_found;
     const char *why;
@@ -260,7 +260,11 @@ static ds4_status try_candidates(kv_plan **out, search *q, ds4_error *err)
 ds4_status kv_plan_find(kv_plan **out, kv_store *s, const uint32_t *tokens, size_t n, uint64_t min_tokens,
                         int64_t deadline_us, ds4_error *err)
 {
-    search q = { .s = s, .tokens = tokens, .n = n, .min_tokens = min_tokens > 1 ? min_tokens : 1, .deadline_us = deadline_us,
+    search q = { .s = s,
+                 .tokens = tokens,
+                 .n = n,
+                 .min_tokens = min_tokens > 1 ? min_tokens : 1,
+                 .deadline_us = deadline_us,
                  .why = "short" };
     const int64_t begin_us = clock_monotonic_us();
     bool anew = false;
@@ -478,8 +482,9 @@ void kv_plan_succeed(kv_plan *p, int64_t upload_us)
     char *key = strstr(about, " key=");
     if (key)
         *key = 0;
-    log_info("kv restore plan=exact %s bytes=%.1fM read=%.3fs upload=%.3fs saved~%.0fs key=%s", about, (double)p->bytes / 1e6,
-             (double)p->read_us / 1e6, (double)upload_us / 1e6, (double)p->saved_us / 1e6, key ? key + 5 : "");
+    log_info("kv restore plan=exact %s bytes=%.1fM read=%.3fs upload=%.3fs saved~%.0fs key=%s", about,
+             (double)p->bytes / 1e6, (double)p->read_us / 1e6, (double)upload_us / 1e6, (double)p->saved_us / 1e6,
+             key ? key + 5 : "");
 }
 
 void kv_plan_suspect(kv_plan *p, ds4_status why, const char *detail)

@@ -121,8 +121,9 @@ static ds4_status reject(kv_store *s, const kv_key *key, uint16_t kind, kv_findi
     return ds4_fail(err, DS4_ERR_CORRUPT, "object refused at V%d: %s", f.step, f.why);
 }
 
-static ds4_status read_checked(kv_loaded *l, kv_store *s, int fd, uint64_t size, const kv_key *key, const kv_key *parent,
-                               uint16_t kind, const uint32_t *tokens, uint64_t begin, uint64_t end, ds4_error *err)
+static ds4_status read_checked(kv_loaded *l, kv_store *s, int fd, uint64_t size, const kv_key *key,
+                               const kv_key *parent, uint16_t kind, const uint32_t *tokens, uint64_t begin,
+                               uint64_t end, ds4_error *err)
 {
     uint8_t page[KV_HEADER_BYTES];
     kv_finding f = { 1, KV_ACTION_UNLINK, "short" };

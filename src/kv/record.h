@@ -19,8 +19,8 @@ ds4_status kv_store_record_decode(kv_store_record *out, const uint8_t *bytes, si
 enum { KV_VERDICT_CRASH = 256 }; /* `reason`: a ds4_status, or this */
 
 typedef struct kv_verdict {
-    kv_key key;          /* of the object, or of the plan */
-    hash_digest digest;  /* of the payload; zero for a plan */
+    kv_key key;         /* of the object, or of the plan */
+    hash_digest digest; /* of the payload; zero for a plan */
     uint8_t fingerprint[32];
     uint64_t time_ns, writer;
     uint32_t reason, strikes;

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GIB (UINT64_C(1) << 30)
+#define GIB    (UINT64_C(1) << 30)
 #define DAY_NS (UINT64_C(86400) * 1000000000)
 enum { QUARANTINE_DAYS = 7, USE_DAYS = 30 };
 
@@ -70,8 +70,9 @@ static ds4_status settle_record(kv_store *s, ds4_error *err)
     uint8_t bytes[KV_STORE_BYTES + 1];
     for (int attempt = 0; attempt < 2; attempt++) {
         size_t n;
-        ds4_status status = fault_errno("open.store") ? ds4_fail_errno(err, "STORE")
-                                                      : kv_disk_read_small(&s->disk, "STORE", bytes, sizeof bytes, &n, err);
+        ds4_status status = fault_errno("open.store")
+                                ? ds4_fail_errno(err, "STORE")
+                                : kv_disk_read_small(&s->disk, "STORE", bytes, sizeof bytes, &n, err);
         if (status == DS4_OK)
             status = kv_store_record_decode(&s->record, bytes, n, err);
         if (status == DS4_OK || status == DS4_ERR_UNSUPPORTED || status == DS4_ERR_NO_MEMORY)
@@ -322,7 +323,8 @@ static void prefer_newest(kv_store *s)
     for (kv_draft **at = &s->head, *previous = NULL; *at;) {
         kv_draft *d = *at;
         bool replaced = false;
-        for (const kv_draft *later = d->next; later && d->extent.kind == KV_KIND_FRONTIER && !replaced; later = later->next)
+        for (const kv_draft *later = d->next; later && d->extent.kind == KV_KIND_FRONTIER && !replaced;
+             later = later->next)
             replaced = later->chain == d->chain && later->extent.kind == KV_KIND_FRONTIER;
         if (!replaced) {
             previous = d;
@@ -372,8 +374,9 @@ void kv_store_describe(kv_store *s, char *out, size_t size)
     char id[13];
     for (int i = 0; i < 6; i++)
         snprintf(id + 2 * i, sizeof id - (size_t)(2 * i), "%02x", s->record.id[i]);
-    snprintf(out, size, "id=%s mode=%s budget=%.1fG floor=%.1fG", id, kv_store_is_read_only(s) ? "read-only" : "read-write",
-             (double)s->options.budget_bytes / (double)GIB, (double)s->options.min_free_bytes / (double)GIB);
+    snprintf(out, size, "id=%s mode=%s budget=%.1fG floor=%.1fG", id,
+             kv_store_is_read_only(s) ? "read-only" : "read-write", (double)s->options.budget_bytes / (double)GIB,
+             (double)s->options.min_free_bytes / (double)GIB);
 }
 
 bool kv_store_is_read_only(kv_store *s)

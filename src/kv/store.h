@@ -129,7 +129,7 @@ void kv_draft_free(kv_draft *draft);
 void kv_count_drop(kv_store *s, kv_drop why);
 
 void kv_verdicts_load(kv_store *s);
-void kv_intents_settle(kv_store *s); /* of processes that are gone */
+void kv_intents_settle(kv_store *s);                                             /* of processes that are gone */
 bool kv_is_condemned(kv_store *s, const kv_key *key, const hash_digest *digest); /* takes the lock */
 bool kv_breaker_open(kv_store *s, uint64_t now_ns);                              /* under the lock */
 /* Remembers, persists. `digest` zero: a plan. */

@@ -75,7 +75,8 @@ bool kv_breaker_open(kv_store *s, uint64_t now_ns)
     const uint64_t oldest = s->verdicts.guilty_ns[BREAKER_VERDICTS - 1];
     const bool open = oldest != 0 && now_ns - oldest < WINDOW_NS;
     if (open && !s->metrics.breaker_open)
-        log_warning("kv breaker open: %d guilty verdicts in 10 minutes, restoring nothing for a while", BREAKER_VERDICTS);
+        log_warning("kv breaker open: %d guilty verdicts in 10 minutes, restoring nothing for a while",
+                    BREAKER_VERDICTS);
     s->metrics.breaker_open = open;
     return open;
 }

@@ -27,7 +27,8 @@ static bool fill_stats(kv_draft *d)
         float *stats = calloc((size_t)rule->n_groups + 1, 2 * sizeof *stats);
         if (!stats)
             return false;
-        const bool finite = kv_section_stats(d->image + d->offsets[type], (size_t)d->sizes[type], rule->n_groups, stats);
+        const bool finite =
+            kv_section_stats(d->image + d->offsets[type], (size_t)d->sizes[type], rule->n_groups, stats);
         if (d->sizes[KV_SECTION_STATS] && (type <= KV_SECTION_HCA_ROWS || d->extent.kind == KV_KIND_FRONTIER))
             memcpy(at + (size_t)first * 8, stats, (size_t)rule->n_groups * 8);
         free(stats);
@@ -79,11 +80,12 @@ static void fill_header(kv_draft *d, kv_header *h)
     for (uint32_t type = 1; type < KV_SECTION_TYPES; type++) {
         if (d->sizes[type] == 0)
             continue;
-        h->entries[h->n_sections++] = (kv_entry){ .type = type,
-                                                  .offset = d->offsets[type],
-                                                  .stored_bytes = d->sizes[type],
-                                                  .raw_bytes = d->sizes[type],
-                                                  .digest = hash_bytes(d->image + d->offsets[type], (size_t)d->sizes[type]) };
+        h->entries[h->n_sections++] =
+            (kv_entry){ .type = type,
+                        .offset = d->offsets[type],
+                        .stored_bytes = d->sizes[type],
+                        .raw_bytes = d->sizes[type],
+                        .digest = hash_bytes(d->image + d->offsets[type], (size_t)d->sizes[type]) };
     }
     h->payload = kv_header_payload_digest(h);
     kv_header_encode(h, d->image);
@@ -121,8 +123,8 @@ static void note_published(kv_store *s, const kv_draft *d, const kv_header *h)
     hash_key_hex(&d->key, hex);
     const bool segment = d->extent.kind == KV_KIND_SEGMENT;
     log_line(segment ? LOG_DEBUG : LOG_INFO,
-             "kv save segs=%d frontier=%d n=%" PRIu64 " bytes=%.1fM queue=%.1fM stall=%.1fms reason=%s key=%.12s", segment,
-             !segment, d->extent.end, (double)d->image_bytes / 1e6, queued, (double)d->info.stall_us / 1e3,
+             "kv save segs=%d frontier=%d n=%" PRIu64 " bytes=%.1fM queue=%.1fM stall=%.1fms reason=%s key=%.12s",
+             segment, !segment, d->extent.end, (double)d->image_bytes / 1e6, queued, (double)d->info.stall_us / 1e3,
              reasons[d->info.reason], hex);
 }
 
@@ -157,8 +159,8 @@ static void publish(kv_store *s, kv_draft *d)
             kv_count_drop(s, why);
         } else {
             fill_header(d, h);
-            const ds4_status status =
-                kv_disk_publish(&s->disk, &d->key, d->extent.kind, d->image, d->image_bytes, s->options.durability, &err);
+            const ds4_status status = kv_disk_publish(&s->disk, &d->key, d->extent.kind, d->image, d->image_bytes,
+                                                      s->options.durability, &err);
             if (status == DS4_OK) {
                 kv_verdict_lift(s, &d->key, &h->payload);
                 note_published(s, d, h);

@@ -46,7 +46,8 @@ static bool has_type(binder *b, const gguf_tensor *t, const char *name)
     return false;
 }
 
-static void matrix(binder *b, const char *suffix, backend_matrix *out, uint32_t n_rows, uint32_t n_cols, uint32_t n_stacked)
+static void matrix(binder *b, const char *suffix, backend_matrix *out, uint32_t n_rows, uint32_t n_cols,
+                   uint32_t n_stacked)
 {
     char name[96];
     const gguf_tensor *t = b->status == DS4_OK ? find(b, suffix, name) : NULL;
@@ -86,7 +87,8 @@ static void expert_table(binder *b, const char *suffix, const int32_t **out)
     if (!t || !has_shape(b, t, name, c->n_used, c->n_vocab, 1))
         return;
     if (t->type != GGUF_I32) {
-        b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "tensor '%s' is %s; expected I32", name, gguf_type_name(t->type));
+        b->status =
+            ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "tensor '%s' is %s; expected I32", name, gguf_type_name(t->type));
         return;
     }
     const int32_t *table = (const int32_t *)(const void *)t->data; /* aligned: offsets are multiples of 8 at least */
@@ -137,8 +139,8 @@ static void refuse(binder *b, const char *suffix, uint32_t ratio)
     char name[96];
     snprintf(name, sizeof name, "%s%s", b->prefix, suffix);
     if (b->status == DS4_OK && gguf_tensor_find(b->m->file, name))
-        b->status = ds4_fail(b->err, DS4_ERR_CORRUPT, "tensor '%s' does not belong in a layer of compression ratio %" PRIu32,
-                             name, ratio);
+        b->status = ds4_fail(b->err, DS4_ERR_CORRUPT,
+                             "tensor '%s' does not belong in a layer of compression ratio %" PRIu32, name, ratio);
 }
 
 static void bind_attention(binder *b, model_layer *l)
@@ -187,8 +189,8 @@ static void bind_experts(binder *b, model_layer *l, bool hashed)
         b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "%sffn: gate and up experts have different types (%s and %s)",
                              b->prefix, gguf_type_name(l->gate.type), gguf_type_name(l->up.type));
     if (b->status == DS4_OK && b->n_missing == 0 && l->shared_gate.type != l->shared_up.type)
-        b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "%sffn: gate and up of the shared expert have different types",
-                             b->prefix);
+        b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED,
+                             "%sffn: gate and up of the shared expert have different types", b->prefix);
 }
 
 static void bind_layer(binder *b, model_layer *l, bool hashed)
@@ -248,6 +250,7 @@ ds4_status model_bind(model *m, ds4_error *err)
     if (b.status == DS4_OK && b.n_missing == 1)
         return ds4_fail(err, DS4_ERR_NOT_FOUND, "tensor '%s' is missing", b.missing);
     if (b.status == DS4_OK && b.n_missing > 1)
-        return ds4_fail(err, DS4_ERR_NOT_FOUND, "tensor '%s' is missing, and %" PRIu32 " more", b.missing, b.n_missing - 1);
+        return ds4_fail(err, DS4_ERR_NOT_FOUND, "tensor '%s' is missing, and %" PRIu32 " more", b.missing,
+                        b.n_missing - 1);
     return b.status;
 }

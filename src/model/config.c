@@ -16,7 +16,10 @@ typedef struct key_u32 {
     uint32_t min, max;
 } key_u32;
 
-#define U32(name, field, low, high) { P name, offsetof(model_config, field), low, high }
+#define U32(name, field, low, high)                                                                                    \
+    {                                                                                                                  \
+        P name, offsetof(model_config, field), low, high                                                               \
+    }
 
 static const key_u32 counts[] = {
     U32("embedding_length", n_embd, 1, WIDTH_MAX),
@@ -44,7 +47,10 @@ typedef struct key_f32 {
     float above; /* the value must be finite and greater */
 } key_f32;
 
-#define F32(name, field, bound) { P name, offsetof(model_config, field), bound }
+#define F32(name, field, bound)                                                                                        \
+    {                                                                                                                  \
+        P name, offsetof(model_config, field), bound                                                                   \
+    }
 
 static const key_f32 reals[] = {
     F32("expert_weights_scale", expert_scale, 0.0f),
@@ -96,7 +102,8 @@ static ds4_status read_fixed(const gguf_file *file, const model_config *c, ds4_e
     if (status == DS4_OK && gguf_value_find(file, P "expert_weights_norm"))
         status = gguf_get_bool(file, P "expert_weights_norm", &norm, err);
     if (status == DS4_OK && !norm)
-        return ds4_fail(err, DS4_ERR_UNSUPPORTED, "metadata key '%s' is false, supported is true", P "expert_weights_norm");
+        return ds4_fail(err, DS4_ERR_UNSUPPORTED, "metadata key '%s' is false, supported is true",
+                        P "expert_weights_norm");
     return status;
 }
 
@@ -123,8 +130,8 @@ static ds4_status read_ratios(model_config *c, const gguf_file *file, arena *mem
     if (!list)
         return ds4_fail(err, DS4_ERR_NOT_FOUND, "metadata key '%s' is missing", P "attention.compress_ratios");
     if (list->type == GGUF_ARRAY && list->n < c->n_layers)
-        return ds4_fail(err, DS4_ERR_CORRUPT, "attention.compress_ratios: %" PRIu64 " entries for %" PRIu32 " layers", list->n,
-                        c->n_layers);
+        return ds4_fail(err, DS4_ERR_CORRUPT, "attention.compress_ratios: %" PRIu64 " entries for %" PRIu32 " layers",
+                        list->n, c->n_layers);
     c->ratios = arena_alloc_array(memory, c->n_layers, sizeof *c->ratios);
     if (!c->ratios)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
@@ -147,7 +154,8 @@ static ds4_status read_clamp(const model_config *c, const gguf_file *file, const
     if (!list)
         return ds4_fail(err, DS4_ERR_NOT_FOUND, "metadata key '%s' is missing", key);
     if (list->type == GGUF_ARRAY && list->n < c->n_layers)
-        return ds4_fail(err, DS4_ERR_CORRUPT, "%s: %" PRIu64 " entries for %" PRIu32 " layers", key, list->n, c->n_layers);
+        return ds4_fail(err, DS4_ERR_CORRUPT, "%s: %" PRIu64 " entries for %" PRIu32 " layers", key, list->n,
+                        c->n_layers);
     *out = arena_alloc_array(memory, c->n_layers, sizeof **out);
     if (!*out)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
@@ -208,10 +216,11 @@ static ds4_status check_relations(const model_config *c, ds4_error *err)
                         " and indexer heads of %" PRIu32,
                         c->rope_dim, c->head_dim, c->index_dim);
     if (c->n_used > c->n_experts)
-        return ds4_fail(err, DS4_ERR_CORRUPT, "metadata: %" PRIu32 " experts used of %" PRIu32, c->n_used, c->n_experts);
+        return ds4_fail(err, DS4_ERR_CORRUPT, "metadata: %" PRIu32 " experts used of %" PRIu32, c->n_used,
+                        c->n_experts);
     if (c->n_hash_layers > c->n_layers)
-        return ds4_fail(err, DS4_ERR_CORRUPT, "metadata: %" PRIu32 " hash layers of %" PRIu32 " layers", c->n_hash_layers,
-                        c->n_layers);
+        return ds4_fail(err, DS4_ERR_CORRUPT, "metadata: %" PRIu32 " hash layers of %" PRIu32 " layers",
+                        c->n_hash_layers, c->n_layers);
     const uint64_t heads = (uint64_t)c->n_heads * c->head_dim, index = (uint64_t)c->n_index_heads * c->index_dim;
     if (heads > WIDTH_MAX * 16u || index > WIDTH_MAX * 16u || (uint64_t)c->n_groups * c->o_rank > WIDTH_MAX * 16u ||
         (uint64_t)c->n_used * c->ff_dim > WIDTH_MAX * 16u)
@@ -229,7 +238,8 @@ static ds4_status check_roundings(const model_config *c, ds4_error *err)
         csa = csa || c->ratios[i] == MODEL_CSA_RATIO;
     if (csa && c->index_rounding == MODEL_ROUNDING_OFFICIAL && ((I & (I - 1)) != 0 || I % 32 != 0))
         return ds4_fail(err, DS4_ERR_UNSUPPORTED,
-                        "indexer heads of %" PRIu32 " values cannot be rounded officially (a power of two from 32 on is "
+                        "indexer heads of %" PRIu32
+                        " values cannot be rounded officially (a power of two from 32 on is "
                         "needed); use --index-rounding none",
                         I);
     return DS4_OK;
@@ -255,8 +265,9 @@ ds4_status model_config_read(model_config *c, const gguf_file *file, arena *memo
     if (status == DS4_OK)
         status = read_clamp(c, file, P "swiglu_clamp_exp", memory, &c->clamp, err);
     if (status == DS4_OK)
-        status = read_clamp(c, file, gguf_value_find(file, P "swiglu_clamp_shexp") ? P "swiglu_clamp_shexp" : P "swiglu_clamp_exp",
-                            memory, &c->clamp_shared, err);
+        status = read_clamp(
+            c, file, gguf_value_find(file, P "swiglu_clamp_shexp") ? P "swiglu_clamp_shexp" : P "swiglu_clamp_exp",
+            memory, &c->clamp_shared, err);
     if (status == DS4_OK)
         status = read_yarn(c, file, err);
     if (status == DS4_OK)

@@ -64,8 +64,9 @@ ds4_status model_draft_logits(model *m, const uint32_t *tokens, uint32_t n_token
     for (uint32_t at = 0; status == DS4_OK && at + 1 < n_tokens; at += MODEL_CHUNK_MAX) {
         const uint32_t left = n_tokens - 1 - at, n = left < MODEL_CHUNK_MAX ? left : MODEL_CHUNK_MAX;
         backend_span span = { .first = 0, .n = n, .position = at, .memory = &memory };
-        backend_step step = { .n_tokens = n, .tokens = m->scratch.tokens, .positions = m->scratch.positions, .spans = &span,
-                              .n_spans = 1 };
+        backend_step step = {
+            .n_tokens = n, .tokens = m->scratch.tokens, .positions = m->scratch.positions, .spans = &span, .n_spans = 1
+        };
         for (uint32_t i = 0; i < n; i++) {
             m->scratch.tokens[i] = tokens[at + i + 1];
             m->scratch.positions[i] = at + i;

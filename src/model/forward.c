@@ -46,7 +46,8 @@ static void run_indexer(model *m, const model_layer *l, const backend_step *s)
                                  .chosen = t->chosen,
                                  .n_chosen = t->n_chosen };
     b->ops->matmul(b, t->index_q, &l->index_q_b, t->qr, s->n_tokens, false);
-    b->ops->shape_heads(b, t->index_q, c->n_index_heads, c->index_dim, NULL, 0.0f, &m->rope[1], index_round(m), s->n_tokens);
+    b->ops->shape_heads(b, t->index_q, c->n_index_heads, c->index_dim, NULL, 0.0f, &m->rope[1], index_round(m),
+                        s->n_tokens);
     b->ops->matmul(b, t->index_weight, &l->index_proj, t->a, s->n_tokens, true);
     b->ops->select(b, &job, s);
 }
@@ -200,12 +201,12 @@ static ds4_status check_batch(const model *m, const model_slice *slices, size_t 
             return ds4_fail(err, DS4_ERR_ARGUMENT, "slice %zu: no tokens, or a state that must be reset first", i);
         if (s->n_tokens > s->state->n_ctx - s->state->n)
             return ds4_fail(err, DS4_ERR_ARGUMENT,
-                            "slice %zu: %" PRIu32 " tokens after %" PRIu32 " exceed the context of %" PRIu32, i, s->n_tokens,
-                            s->state->n, s->state->n_ctx);
+                            "slice %zu: %" PRIu32 " tokens after %" PRIu32 " exceed the context of %" PRIu32, i,
+                            s->n_tokens, s->state->n, s->state->n_ctx);
         for (uint32_t k = 0; k < s->n_tokens; k++)
             if (s->tokens[k] >= m->config.n_vocab)
-                return ds4_fail(err, DS4_ERR_ARGUMENT, "slice %zu: token %" PRIu32 " is not one of %" PRIu32, i, s->tokens[k],
-                                m->config.n_vocab);
+                return ds4_fail(err, DS4_ERR_ARGUMENT, "slice %zu: token %" PRIu32 " is not one of %" PRIu32, i,
+                                s->tokens[k], m->config.n_vocab);
         for (size_t j = 0; j < i; j++)
             if (slices[j].state == s->state)
                 return ds4_fail(err, DS4_ERR_ARGUMENT, "slices %zu and %zu share a state", j, i);

@@ -40,9 +40,10 @@ static ds4_status new_scratch(model *m, ds4_error *err)
     bool good = new_floats(m, &s->x, T * streams * d) && new_floats(m, &s->a, T * d) && new_floats(m, &s->b, T * d) &&
                 new_floats(m, &s->z, T * (2 + streams) * streams) && new_floats(m, &s->post, T * streams) &&
                 new_floats(m, &s->comb, T * streams * streams) && new_floats(m, &s->qr, T * c->q_rank) &&
-                new_floats(m, &s->q, T * c->n_heads * c->head_dim) && new_floats(m, &s->out, T * c->n_heads * c->head_dim) &&
-                new_floats(m, &s->kv, T * c->head_dim) && new_floats(m, &s->low, T * c->n_groups * c->o_rank) &&
-                new_floats(m, &s->series_kv, T * wide) && new_floats(m, &s->series_gate, T * wide) &&
+                new_floats(m, &s->q, T * c->n_heads * c->head_dim) &&
+                new_floats(m, &s->out, T * c->n_heads * c->head_dim) && new_floats(m, &s->kv, T * c->head_dim) &&
+                new_floats(m, &s->low, T * c->n_groups * c->o_rank) && new_floats(m, &s->series_kv, T * wide) &&
+                new_floats(m, &s->series_gate, T * wide) &&
                 new_floats(m, &s->index_q, T * c->n_index_heads * c->index_dim) &&
                 new_floats(m, &s->index_weight, T * c->n_index_heads) && new_ids(m, &s->chosen, T * c->index_top_k) &&
                 new_ids(m, &s->n_chosen, T) && new_floats(m, &s->router, T * c->n_experts) &&
@@ -73,10 +74,12 @@ static ds4_status new_scratch(model *m, ds4_error *err)
 static void free_scratch(model *m)
 {
     model_scratch *s = &m->scratch;
-    void *all[] = { s->x,         s->a,           s->b,       s->z,            s->post,   s->comb,     s->qr,     s->q,
-                    s->out,       s->kv,          s->low,     s->series_kv,    s->series_gate, s->index_q, s->index_weight,
-                    s->chosen,    s->n_chosen,    s->router,  s->weights,      s->ids,    s->zero_ids, s->ones,   s->head,
-                    s->logits,    m->rope[0].cos, m->rope[0].sin, m->rope[1].cos, m->rope[1].sin };
+    void *all[] = { s->x,           s->a,           s->b,           s->z,       s->post,
+                    s->comb,        s->qr,          s->q,           s->out,     s->kv,
+                    s->low,         s->series_kv,   s->series_gate, s->index_q, s->index_weight,
+                    s->chosen,      s->n_chosen,    s->router,      s->weights, s->ids,
+                    s->zero_ids,    s->ones,        s->head,        s->logits,  m->rope[0].cos,
+                    m->rope[0].sin, m->rope[1].cos, m->rope[1].sin };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i])
             m->backend->ops->free(m->backend, all[i]);
@@ -228,13 +231,33 @@ static void add_f32(hash_stream *stream, float x)
 void model_fingerprint(const model *m, hash_stream *stream)
 {
     const model_config *c = &m->config;
-    const uint64_t shape[] = { MODEL_NUMERICS_VERSION, c->n_layers,   c->n_embd,    c->n_vocab,     c->n_heads,
-                               c->head_dim,            c->rope_dim,   c->q_rank,    c->n_groups,    c->o_rank,
-                               c->window,              c->n_index_heads, c->index_dim, c->index_top_k, c->n_experts,
-                               c->n_used,              c->ff_dim,     c->n_hash_layers, c->n_streams, c->n_sinkhorn,
-                               c->yarn_original,       c->kv_rounding, c->index_rounding, c->act,    c->row_format };
-    const float reals[] = { c->expert_scale, c->hc_eps,         c->rms_eps,        c->rope_base, c->compress_rope_base,
-                            c->yarn_factor,  c->yarn_beta_fast, c->yarn_beta_slow };
+    const uint64_t shape[] = { MODEL_NUMERICS_VERSION,
+                               c->n_layers,
+                               c->n_embd,
+                               c->n_vocab,
+                               c->n_heads,
+                               c->head_dim,
+                               c->rope_dim,
+                               c->q_rank,
+                               c->n_groups,
+                               c->o_rank,
+                               c->window,
+                               c->n_index_heads,
+                               c->index_dim,
+                               c->index_top_k,
+                               c->n_experts,
+                               c->n_used,
+                               c->ff_dim,
+                               c->n_hash_layers,
+                               c->n_streams,
+                               c->n_sinkhorn,
+                               c->yarn_original,
+                               c->kv_rounding,
+                               c->index_rounding,
+                               c->act,
+                               c->row_format };
+    const float reals[] = { c->expert_scale,       c->hc_eps,      c->rms_eps,        c->rope_base,
+                            c->compress_rope_base, c->yarn_factor, c->yarn_beta_fast, c->yarn_beta_slow };
     for (size_t i = 0; i < sizeof shape / sizeof shape[0]; i++)
         hash_stream_add_u64(stream, shape[i]);
     for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++)

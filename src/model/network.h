@@ -71,7 +71,7 @@ struct model {
     backend_matrix embed, output;
     model_layer *layers; /* [L] */
     model_head head;
-    model_draft *draft; /* NULL: the file has none */
+    model_draft *draft;   /* NULL: the file has none */
     backend_rope rope[2]; /* [0] of ratio-0 layers, [1] of compressed ones */
     model_scratch scratch;
 };
@@ -82,8 +82,8 @@ struct model_state {
     uint32_t n_ctx, n;
     uint32_t peak, floor; /* rewinding: greatest length since, and position of, the last reset or commit */
     bool bad, importing;
-    uint64_t rows_end[3];                /* tokens whose rows were imported, per kind of row */
-    uint32_t part_end[MODEL_N_PARTS];    /* position of the imported part; UINT32_MAX: none */
+    uint64_t rows_end[3];             /* tokens whose rows were imported, per kind of row */
+    uint32_t part_end[MODEL_N_PARTS]; /* position of the imported part; UINT32_MAX: none */
 };
 
 ds4_status model_config_read(model_config *c, const gguf_file *file, arena *memory, ds4_error *err);

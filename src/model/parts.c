@@ -123,8 +123,9 @@ ds4_status model_state_export(const model_state *state, model_part part, uint64_
     walk w = { .m = state->m, .out = out };
     const bool range = is_rows(part) ? begin <= end && end <= state->n : end == state->n;
     if (state->bad || !range || size != model_part_bytes(state->m, part, begin, end))
-        return ds4_fail(err, DS4_ERR_ARGUMENT, "part %d of tokens %" PRIu64 "..%" PRIu64 " cannot be exported at %" PRIu32,
-                        (int)part, begin, end, state->n);
+        return ds4_fail(err, DS4_ERR_ARGUMENT,
+                        "part %d of tokens %" PRIu64 "..%" PRIu64 " cannot be exported at %" PRIu32, (int)part, begin,
+                        end, state->n);
     walk_part(&w, state, part, begin, end);
     return DS4_OK;
 }
@@ -147,8 +148,8 @@ ds4_status model_state_import(model_state *state, model_part part, uint64_t begi
         return ds4_fail(err, DS4_ERR_ARGUMENT, "only a state that was just reset can be filled");
     if (begin > end || end > state->n_ctx || size != model_part_bytes(state->m, part, begin, end) ||
         (is_rows(part) && begin != state->rows_end[part]))
-        return ds4_fail(err, DS4_ERR_ARGUMENT, "part %d of tokens %" PRIu64 "..%" PRIu64 " does not fit (%zu bytes)", (int)part,
-                        begin, end, size);
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "part %d of tokens %" PRIu64 "..%" PRIu64 " does not fit (%zu bytes)",
+                        (int)part, begin, end, size);
     state->importing = state->bad = true;
     if (!all_finite(bytes, size / sizeof(float)))
         return ds4_fail(err, DS4_ERR_STATE_BAD, "a stored value of part %d is not finite", (int)part);
@@ -165,7 +166,8 @@ ds4_status model_state_commit(model_state *state, uint32_t n, ds4_error *err)
     bool whole = state->n == 0 && n <= state->n_ctx;
     for (int part = 0; whole && part < MODEL_N_PARTS; part++) {
         if (is_rows((model_part)part))
-            whole = state->rows_end[part] <= n && model_part_bytes(state->m, (model_part)part, state->rows_end[part], n) == 0;
+            whole = state->rows_end[part] <= n &&
+                    model_part_bytes(state->m, (model_part)part, state->rows_end[part], n) == 0;
         else
             whole = state->part_end[part] == n || model_part_bytes(state->m, (model_part)part, 0, n) == 0;
     }

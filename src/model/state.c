@@ -109,8 +109,9 @@ ds4_status model_state_rewind(model_state *s, uint32_t n, ds4_error *err)
         return ds4_fail(err, DS4_ERR_UNSUPPORTED, "a bad state cannot be rewound, only reset");
     if (n > s->n || n < s->floor || s->peak - n > MODEL_REWIND_MAX)
         return ds4_fail(err, DS4_ERR_UNSUPPORTED,
-                        "cannot rewind from %" PRIu32 " to %" PRIu32 " tokens (longest %" PRIu32 ", not below %" PRIu32 ")", s->n,
-                        n, s->peak, s->floor);
+                        "cannot rewind from %" PRIu32 " to %" PRIu32 " tokens (longest %" PRIu32 ", not below %" PRIu32
+                        ")",
+                        s->n, n, s->peak, s->floor);
     s->n = n;
     return DS4_OK;
 }

@@ -12,10 +12,10 @@
 enum { QUANT_F32 = 0, QUANT_F16 = 1, QUANT_Q8_0 = 8, QUANT_BF16 = 30 };
 
 enum {
-    QUANT_Q8_BLOCK = 32,       /* values of a Q8_0 block: f16 scale, then 32 int8 */
+    QUANT_Q8_BLOCK = 32, /* values of a Q8_0 block: f16 scale, then 32 int8 */
     QUANT_Q8_BYTES = 34,
-    QUANT_KV_BLOCK = 64,       /* channels that share an FP8 scale */
-    QUANT_INDEX_BLOCK = 32     /* channels that share an FP4 scale */
+    QUANT_KV_BLOCK = 64,   /* channels that share an FP8 scale */
+    QUANT_INDEX_BLOCK = 32 /* channels that share an FP4 scale */
 };
 
 bool quant_type_supported(uint32_t type);
@@ -31,11 +31,11 @@ float quant_f16_to_f32(uint16_t half);
 uint16_t quant_f32_to_f16(float x); /* to nearest, ties to even */
 float quant_bf16_to_f32(uint16_t b);
 uint16_t quant_f32_to_bf16(float x);
-float quant_e4m3_to_f32(uint8_t code);  /* OCP FP8 E4M3FN: bias 7, no infinities, 0x7f and 0xff are NaN */
-uint8_t quant_f32_to_e4m3(float x);     /* |x| <= 448 expected, larger saturates; ties to even; subnormals kept */
-float quant_e8m0_to_f32(uint8_t code);  /* 2^(code - 127); 255 is NaN */
-float quant_e2m1_to_f32(uint8_t code);  /* 0 .5 1 1.5 2 3 4 6, sign in bit 3 */
-uint8_t quant_f32_to_e2m1(float x);     /* nearest, ties to the even code; larger than 6 saturates */
+float quant_e4m3_to_f32(uint8_t code); /* OCP FP8 E4M3FN: bias 7, no infinities, 0x7f and 0xff are NaN */
+uint8_t quant_f32_to_e4m3(float x);    /* |x| <= 448 expected, larger saturates; ties to even; subnormals kept */
+float quant_e8m0_to_f32(uint8_t code); /* 2^(code - 127); 255 is NaN */
+float quant_e2m1_to_f32(uint8_t code); /* 0 .5 1 1.5 2 3 4 6, sign in bit 3 */
+uint8_t quant_f32_to_e2m1(float x);    /* nearest, ties to the even code; larger than 6 saturates */
 
 /* Smallest power of two s with max(amax, floor) * fl(1/top) <= s, from the bits of the product. */
 float quant_pow2_scale(float amax, float floor, float top);

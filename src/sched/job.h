@@ -33,13 +33,13 @@ struct sched_ticket {
     job_state state;
     slot *slot;
     engine_sampler *sampler;
-    token_list history;   /* prompt and every token given to on_token(); the last may not be evaluated yet */
+    token_list history; /* prompt and every token given to on_token(); the last may not be evaluated yet */
     uint32_t n_generated;
-    uint32_t n_live;      /* while planning: what the slot could keep */
+    uint32_t n_live; /* while planning: what the slot could keep */
     uint32_t n_cached;
     sched_source source;
-    bool retried;         /* the one clean retry has been used */
-    sched_steer steer;    /* wishes for the next token */
+    bool retried;      /* the one clean retry has been used */
+    sched_steer steer; /* wishes for the next token */
     int64_t started_us, first_token_us;
 };
 

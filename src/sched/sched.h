@@ -25,48 +25,51 @@ typedef struct sched_options {
 sched_options sched_options_default(void);
 
 /* An alternative at one position; logprob is the log-softmax of the raw logits. */
-typedef struct sched_alternative { uint32_t id; float logprob; } sched_alternative;
+typedef struct sched_alternative {
+    uint32_t id;
+    float logprob;
+} sched_alternative;
 
 typedef struct sched_token {
     uint32_t id;
-    float logprob;                 /* only if n_logprobs was asked for, else 0 */
-    const sched_alternative *top;  /* [n_top], most likely first */
+    float logprob;                /* only if n_logprobs was asked for, else 0 */
+    const sched_alternative *top; /* [n_top], most likely first */
     uint32_t n_top;
 } sched_token;
 
 /* What the owner of the request wants of the next token. Zeroed before every on_token(). */
 typedef struct sched_steer {
-    bool finish;       /* stop: the request is done (EOS, closed tool block, stop sequence) */
-    bool greedy;       /* the next token is the argmax (structure of a tool block) */
-    bool force;        /* the next token is force_id, whatever the logits say */
+    bool finish; /* stop: the request is done (EOS, closed tool block, stop sequence) */
+    bool greedy; /* the next token is the argmax (structure of a tool block) */
+    bool force;  /* the next token is force_id, whatever the logits say */
     uint32_t force_id;
 } sched_steer;
 
 typedef enum sched_finish {
-    SCHED_FINISH_STEERED,  /* the owner said finish */
-    SCHED_FINISH_LENGTH,   /* max_tokens were generated */
-    SCHED_FINISH_CONTEXT,  /* the context is full */
+    SCHED_FINISH_STEERED, /* the owner said finish */
+    SCHED_FINISH_LENGTH,  /* max_tokens were generated */
+    SCHED_FINISH_CONTEXT, /* the context is full */
     SCHED_FINISH_CANCELLED,
-    SCHED_FINISH_ERROR     /* `status` and `error` say which */
+    SCHED_FINISH_ERROR /* `status` and `error` say which */
 } sched_finish;
 
 typedef enum sched_source { SCHED_SOURCE_NONE, SCHED_SOURCE_LIVE, SCHED_SOURCE_DISK } sched_source;
 
 typedef struct sched_result {
     sched_finish finish;
-    ds4_status status;      /* DS4_OK unless finish is ERROR */
+    ds4_status status; /* DS4_OK unless finish is ERROR */
     char error[240];
-    uint32_t n_prompt;      /* tokens of the prompt */
-    uint32_t n_cached;      /* of these, not evaluated in this request */
-    uint32_t n_generated;   /* tokens given to on_token() */
-    sched_source source;    /* where the cached tokens came from */
-    bool retried_clean;     /* a restored state failed and the request was served from a clean one */
+    uint32_t n_prompt;    /* tokens of the prompt */
+    uint32_t n_cached;    /* of these, not evaluated in this request */
+    uint32_t n_generated; /* tokens given to on_token() */
+    sched_source source;  /* where the cached tokens came from */
+    bool retried_clean;   /* a restored state failed and the request was served from a clean one */
     int64_t queue_us, prefill_us, decode_us;
 } sched_result;
 
 typedef struct sched_request {
-    const uint32_t *prompt;   /* [n_prompt], copied */
-    uint32_t n_prompt;        /* 1 .. context - 1 */
+    const uint32_t *prompt; /* [n_prompt], copied */
+    uint32_t n_prompt;      /* 1 .. context - 1 */
     /* Positions inside the prompt where a later request will probably leave it (before the last user turn, before the
      * generation header's last token): frontiers are saved there. Ascending, copied; may be empty. */
     const uint32_t *anchors;
@@ -75,8 +78,8 @@ typedef struct sched_request {
     engine_sampling sampling; /* copied, biases too */
     uint32_t n_logprobs;      /* 0..20 alternatives for every token; also needs want_logprobs */
     bool want_logprobs;
-    bool no_cache;            /* cache_prompt:false: neither reuse nor store */
-    bool greedy_first;        /* the first token is the argmax */
+    bool no_cache;     /* cache_prompt:false: neither reuse nor store */
+    bool greedy_first; /* the first token is the argmax */
 
     void *user; /* handed to the callbacks; must stay valid until on_done() has returned */
     /* The request left the queue and its plan is made: n_cached of n_prompt tokens need no work. May be called a second
@@ -106,7 +109,7 @@ void sched_drain(sched *s, int64_t grace_us);
 void sched_close(sched *s, int64_t save_us);
 
 typedef struct sched_metrics {
-    uint64_t n_queued, n_running;               /* now */
+    uint64_t n_queued, n_running; /* now */
     uint64_t submitted_total, refused_total, finished_total, cancelled_total, failed_total;
     uint64_t prefill_tokens_total, decode_tokens_total, reused_live_tokens_total, reused_disk_tokens_total;
     uint64_t restores_total, retries_clean_total, condemned_plans_total;

@@ -25,26 +25,26 @@ struct sched {
     kv_plan **answers;            /* [n_slots] parallel to `planning` */
     bool *answered;               /* [n_slots] */
     uint32_t n_open;              /* submitted and not yet done */
-    bool draining;        /* nothing new is accepted */
-    bool out_of_patience; /* what still runs is cancelled */
-    bool stopping;        /* the thread ends when nothing is open */
+    bool draining;                /* nothing new is accepted */
+    bool out_of_patience;         /* what still runs is cancelled */
+    bool stopping;                /* the thread ends when nothing is open */
     bool poked;
     int64_t save_us; /* set with `stopping` */
     sched_metrics metrics;
 
     /* Engine thread only. */
-    slot *slots; /* [options.n_slots] */
+    slot *slots;                  /* [options.n_slots] */
     job *queue_head, *queue_tail; /* waiting for a slot, oldest first (linked by job.next) */
-    bool cancel_all; /* as out_of_patience */
+    bool cancel_all;              /* as out_of_patience */
     uint64_t n_admissions;
-    uint32_t turn; /* whose prefill comes next, round robin over the slots */
-    engine_work *work;  /* [n_slots] the step being built */
-    job **work_jobs;    /* [n_slots] parallel to `work` */
+    uint32_t turn;     /* whose prefill comes next, round robin over the slots */
+    engine_work *work; /* [n_slots] the step being built */
+    job **work_jobs;   /* [n_slots] parallel to `work` */
 };
 
 /* ---- admit.c: from the queue into a slot ---- */
-void admit_waiting(sched *s);                          /* starts as many as there are idle slots */
-void admit_answer(sched *s, job *j, kv_plan *plan);    /* the librarian has looked */
+void admit_waiting(sched *s);                       /* starts as many as there are idle slots */
+void admit_answer(sched *s, job *j, kv_plan *plan); /* the librarian has looked */
 
 /* ---- step.c: one batch ---- */
 bool step_once(sched *s); /* false: there was nothing to run */

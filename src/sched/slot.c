@@ -41,8 +41,7 @@ void slot_drop_plan(slot *s, librarian *l)
 {
     if (!s->plan)
         return;
-    librarian_judge(l, s->plan, s->stage == PLAN_PROVEN ? LIBRARIAN_RELEASE : LIBRARIAN_ACQUIT, 0, DS4_OK,
-                    NULL);
+    librarian_judge(l, s->plan, s->stage == PLAN_PROVEN ? LIBRARIAN_RELEASE : LIBRARIAN_ACQUIT, 0, DS4_OK, NULL);
     s->plan = NULL;
     s->stage = PLAN_NONE;
 }

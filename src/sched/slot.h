@@ -17,12 +17,12 @@ typedef enum plan_stage {
 
 typedef struct slot {
     engine_sequence *sequence;
-    job *job; /* NULL: idle */
+    job *job;          /* NULL: idle */
     uint64_t last_use; /* counts admissions; larger is newer */
-    kv_plan *plan; /* what the present state was restored from, or the suspect; NULL at PLAN_NONE */
+    kv_plan *plan;     /* what the present state was restored from, or the suspect; NULL at PLAN_NONE */
     plan_stage stage;
-    int64_t upload_us;  /* how long copying the plan into the sequence took */
-    int64_t suspect_us; /* when the suspicion arose */
+    int64_t upload_us;   /* how long copying the plan into the sequence took */
+    int64_t suspect_us;  /* when the suspicion arose */
     char suspicion[240]; /* at PLAN_SUSPECT: the first error's words */
     ds4_status suspicion_status;
 } slot;

@@ -82,7 +82,8 @@ static void need(completion *c, ds4_status status)
 
 static void print_head(completion *c, buffer *b, const char *object)
 {
-    need(c, buffer_printf(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", c->id, object, c->created_s));
+    need(c, buffer_printf(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", c->id, object,
+                          c->created_s));
     need(c, json_write_string(b, model_of(c)));
     need(c, buffer_printf(b, ",\"system_fingerprint\":\"%s\",\"choices\":[", c->context.fingerprint));
 }
@@ -136,8 +137,9 @@ bool completion_heartbeat(stream *st, bool event)
     pthread_mutex_unlock(&st->lock);
     ds4_status status;
     if (event) {
-        status = buffer_printf(&b, "data: {\"id\":\"%s\",\"object\":\"chat.completion.chunk\",\"created\":%" PRId64 ",\"model\":",
-                               c->id, c->created_s);
+        status = buffer_printf(
+            &b, "data: {\"id\":\"%s\",\"object\":\"chat.completion.chunk\",\"created\":%" PRId64 ",\"model\":", c->id,
+            c->created_s);
         if (status == DS4_OK)
             status = json_write_string(&b, model_of(c));
         if (status == DS4_OK)
@@ -326,14 +328,15 @@ static void print_usage(completion *c, buffer *b, const sched_result *r)
                           "\"prompt_tokens_details\":{\"cached_tokens\":%u,\"cache_write_tokens\":%u},"
                           "\"completion_tokens_details\":{\"reasoning_tokens\":%u},"
                           "\"prompt_cache_hit_tokens\":%u,\"prompt_cache_miss_tokens\":%u}",
-                          (unsigned)r->n_prompt, (unsigned)completion_tokens, (unsigned)(r->n_prompt + completion_tokens),
-                          (unsigned)r->n_cached, (unsigned)fresh, (unsigned)chat_parser_n_reasoning_tokens(c->parser),
-                          (unsigned)r->n_cached, (unsigned)fresh));
-    need(c, buffer_printf(b,
-                          ",\"timings\":{\"cache_n\":%u,\"prompt_n\":%u,\"prompt_ms\":%.3f,\"prompt_per_second\":%.3f,"
-                          "\"predicted_n\":%u,\"predicted_ms\":%.3f,\"predicted_per_second\":%.3f}",
-                          (unsigned)r->n_cached, (unsigned)fresh, prompt_ms, prompt_ms > 0 ? fresh / prompt_ms * 1e3 : 0.0,
-                          (unsigned)r->n_generated, decode_ms, decode_ms > 0 ? r->n_generated / decode_ms * 1e3 : 0.0));
+                          (unsigned)r->n_prompt, (unsigned)completion_tokens,
+                          (unsigned)(r->n_prompt + completion_tokens), (unsigned)r->n_cached, (unsigned)fresh,
+                          (unsigned)chat_parser_n_reasoning_tokens(c->parser), (unsigned)r->n_cached, (unsigned)fresh));
+    need(c,
+         buffer_printf(b,
+                       ",\"timings\":{\"cache_n\":%u,\"prompt_n\":%u,\"prompt_ms\":%.3f,\"prompt_per_second\":%.3f,"
+                       "\"predicted_n\":%u,\"predicted_ms\":%.3f,\"predicted_per_second\":%.3f}",
+                       (unsigned)r->n_cached, (unsigned)fresh, prompt_ms, prompt_ms > 0 ? fresh / prompt_ms * 1e3 : 0.0,
+                       (unsigned)r->n_generated, decode_ms, decode_ms > 0 ? r->n_generated / decode_ms * 1e3 : 0.0));
 }
 
 static void end_stream(completion *c, const sched_result *r, const char *finish)
@@ -357,7 +360,8 @@ static void print_calls(completion *c, buffer *b, size_t n)
 {
     need(c, buffer_append_text(b, ",\"tool_calls\":["));
     for (size_t i = 0; i < n; i++) {
-        need(c, buffer_printf(b, "%s{\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", i ? "," : "", c->calls[i].id));
+        need(c, buffer_printf(b, "%s{\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", i ? "," : "",
+                              c->calls[i].id));
         need(c, json_write_string(b, buffer_slice(&c->calls[i].name)));
         need(c, buffer_append_text(b, ",\"arguments\":"));
         need(c, json_write_string(b, buffer_slice(&c->calls[i].arguments)));
@@ -372,7 +376,8 @@ static void end_whole(completion *c, const sched_result *r, const char *finish)
     const size_t n_calls = chat_parser_n_calls(c->parser); /* an unfinished one is not shown */
     print_head(c, &b, "chat.completion");
     need(c, buffer_append_text(&b, "{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":"));
-    need(c, n_calls && !c->content.size ? buffer_append_text(&b, "null") : json_write_string(&b, buffer_slice(&c->content)));
+    need(c, n_calls && !c->content.size ? buffer_append_text(&b, "null")
+                                        : json_write_string(&b, buffer_slice(&c->content)));
     if (c->reasoning.size) {
         need(c, buffer_append_text(&b, ",\"reasoning_content\":"));
         need(c, json_write_string(&b, buffer_slice(&c->reasoning)));
@@ -380,9 +385,8 @@ static void end_whole(completion *c, const sched_result *r, const char *finish)
     if (n_calls)
         print_calls(c, &b, n_calls);
     need(c, buffer_append_text(&b, ",\"refusal\":null},\"logprobs\":"));
-    need(c, c->request.want_logprobs
-                ? buffer_printf(&b, "{\"content\":[%s]}", c->logprobs.size ? c->logprobs.data : "")
-                : buffer_append_text(&b, "null"));
+    need(c, c->request.want_logprobs ? buffer_printf(&b, "{\"content\":[%s]}", c->logprobs.size ? c->logprobs.data : "")
+                                     : buffer_append_text(&b, "null"));
     need(c, buffer_printf(&b, ",\"finish_reason\":\"%s\"}],", finish));
     print_usage(c, &b, r);
     need(c, buffer_append_text(&b, "}\n"));
@@ -412,10 +416,11 @@ static void end_badly(completion *c, const http_error *e)
 static void log_end(const completion *c, const sched_result *r, const char *finish)
 {
     static const char *const sources[] = { "none", "live", "disk" };
-    log_info("request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs decode=%.3fs%s",
-             c->id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source], (unsigned)r->n_generated,
-             (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
-             r->retried_clean ? " retried=clean" : "");
+    log_info(
+        "request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs decode=%.3fs%s",
+        c->id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source], (unsigned)r->n_generated,
+        (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
+        r->retried_clean ? " retried=clean" : "");
 }
 
 static const char *finish_word(completion *c, const sched_result *r, http_error *e)
@@ -536,7 +541,8 @@ static bool submit(completion *c, http_error *e)
     ds4_error err = { 0 };
     if (c->prompt.n >= n_ctx) {
         refuse(e, 400, "context_length_exceeded", "messages",
-               "this conversation has %zu tokens, and the context holds %u: shorten it, or start the server with a larger --ctx",
+               "this conversation has %zu tokens, and the context holds %u: shorten it, or start the server with a "
+               "larger --ctx",
                c->prompt.n, (unsigned)n_ctx);
         e->has_context = true;
         e->n_prompt_tokens = (uint32_t)c->prompt.n;
@@ -579,8 +585,8 @@ bool completion_start(stream **out, const completion_context *context, slice bod
     c->created_s = (int64_t)time(NULL);
     memcpy(c->id, "chatcmpl-", 9);
     random_hex(c->id + 9, 24);
-    bool good = request_read(&c->request, body, context->options, about->n_ctx, about->n_vocab, e) && render(c, &rendered, e) &&
-                force_call(c, e);
+    bool good = request_read(&c->request, body, context->options, about->n_ctx, about->n_vocab, e) &&
+                render(c, &rendered, e) && force_call(c, e);
     if (good && c->forced.n && !rendered.thinking_open) {
         c->in_prompt = true;
         good = token_list_append_all(&c->prompt, c->forced.ids, c->forced.n) == DS4_OK || refuse_memory(e);

@@ -2,7 +2,8 @@
 
 static bool wrong_type(const json_value *value, const char *name, const char *wanted, http_error *e)
 {
-    return refuse(e, 400, "invalid_type", name, "%s must be %s (got %s)", name, wanted, json_kind_name(json_kind_of(value)));
+    return refuse(e, 400, "invalid_type", name, "%s must be %s (got %s)", name, wanted,
+                  json_kind_name(json_kind_of(value)));
 }
 
 bool field_bool(const json_value *object, const char *name, bool *out, http_error *e)

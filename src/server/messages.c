@@ -31,24 +31,27 @@ static bool read_role(const json_value *message, size_t i, chat_role *out, http_
     static const struct {
         const char *word;
         chat_role role;
-    } roles[] = { { "system", CHAT_SYSTEM },       { "developer", CHAT_DEVELOPER }, { "user", CHAT_USER },
-                  { "assistant", CHAT_ASSISTANT }, { "tool", CHAT_TOOL },           { "function", CHAT_TOOL },
+    } roles[] = { { "system", CHAT_SYSTEM },           { "developer", CHAT_DEVELOPER }, { "user", CHAT_USER },
+                  { "assistant", CHAT_ASSISTANT },     { "tool", CHAT_TOOL },           { "function", CHAT_TOOL },
                   { "latest_reminder", CHAT_REMINDER } };
     char path[64];
     slice word;
     if (!json_string(json_member(message, "role"), &word))
-        return refuse(e, 400, "missing_required_parameter", path_of(path, i, "role"), "messages[%zu].role must be a string", i);
+        return refuse(e, 400, "missing_required_parameter", path_of(path, i, "role"),
+                      "messages[%zu].role must be a string", i);
     for (size_t k = 0; k < sizeof roles / sizeof roles[0]; k++)
         if (slice_equal(word, slice_of(roles[k].word))) {
             *out = roles[k].role;
             return true;
         }
     return refuse(e, 400, "invalid_value", path_of(path, i, "role"),
-                  "messages[%zu].role '%.40s' is not known; use system, developer, user, assistant or tool", i, word.data);
+                  "messages[%zu].role '%.40s' is not known; use system, developer, user, assistant or tool", i,
+                  word.data);
 }
 
 /* One part of a content list as text. */
-static bool read_part(chat_request *r, const json_value *part, size_t i, size_t k, bool is_result, slice *out, http_error *e)
+static bool read_part(chat_request *r, const json_value *part, size_t i, size_t k, bool is_result, slice *out,
+                      http_error *e)
 {
     char path[64];
     slice type = SLICE("text");
@@ -56,12 +59,14 @@ static bool read_part(chat_request *r, const json_value *part, size_t i, size_t 
     if (json_string(part, out))
         return true;
     if (!json_is_null(json_member(part, "type")) && !json_string(json_member(part, "type"), &type))
-        return refuse(e, 400, "invalid_type", path_of(path, i, "content"), "messages[%zu].content[%zu].type must be a string", i, k);
+        return refuse(e, 400, "invalid_type", path_of(path, i, "content"),
+                      "messages[%zu].content[%zu].type must be a string", i, k);
     if (json_string(json_member(part, "text"), out) || json_string(json_member(part, "refusal"), out))
         return true;
     if (!is_result)
         return refuse(e, 400, "unsupported_content", path_of(path, i, "content"),
-                      "messages[%zu].content[%zu]: parts of type '%.40s' are not supported by this model", i, k, type.data);
+                      "messages[%zu].content[%zu]: parts of type '%.40s' are not supported by this model", i, k,
+                      type.data);
     /* Clients cannot avoid pictures in what tools return. */
     if (buffer_printf(&printed, "[Unsupported %.40s]", type.data) != DS4_OK)
         return refuse_memory(e);
@@ -231,12 +236,14 @@ static bool read_tool(chat_request *r, const json_value *value, size_t i, http_e
     json_string(json_member(value, "type"), &type);
     const json_value *function = json_member(value, "function");
     if (!slice_equal(type, SLICE("function")) || json_kind_of(function) != JSON_OBJECT)
-        return refuse(e, 400, "invalid_value", "tools", "tools[%zu] must be {\"type\":\"function\",\"function\":{...}}", i);
+        return refuse(e, 400, "invalid_value", "tools", "tools[%zu] must be {\"type\":\"function\",\"function\":{...}}",
+                      i);
     if (!json_string(json_member(function, "name"), &tool->name))
         return refuse(e, 400, "missing_required_parameter", "tools", "tools[%zu].function.name is required", i);
     if (!good_name(tool->name))
         return refuse(e, 400, "invalid_value", "tools",
-                      "tools[%zu].function.name must be 1 to 128 letters, digits or _ . : - (got '%.40s')", i, tool->name.data);
+                      "tools[%zu].function.name must be 1 to 128 letters, digits or _ . : - (got '%.40s')", i,
+                      tool->name.data);
     for (size_t k = 0; k < i; k++)
         if (slice_equal(r->tools[k].name, tool->name))
             return refuse(e, 400, "invalid_value", "tools", "two tools have the name '%.128s'", tool->name.data);
@@ -260,7 +267,8 @@ static bool read_choice(chat_request *r, http_error *e)
         else if (slice_equal(word, SLICE("required")) || slice_equal(word, SLICE("any")))
             r->choice = CHOICE_REQUIRED;
         else if (!slice_equal(word, SLICE("auto")))
-            return refuse(e, 400, "invalid_value", "tool_choice", "tool_choice '%.40s' is not none, auto or required", word.data);
+            return refuse(e, 400, "invalid_value", "tool_choice", "tool_choice '%.40s' is not none, auto or required",
+                          word.data);
     } else if (json_string(json_member(json_member(choice, "function"), "name"), &r->choice_name)) {
         r->choice = CHOICE_NAMED;
         bool known = false;
@@ -283,7 +291,8 @@ bool tools_read(chat_request *r, http_error *e)
     if (!field_array(r->body, "tools", &list, e))
         return false;
     if (json_count(list) > TOOLS_MAX)
-        return refuse(e, 400, "invalid_value", "tools", "at most %d tools are possible (got %zu)", TOOLS_MAX, json_count(list));
+        return refuse(e, 400, "invalid_value", "tools", "at most %d tools are possible (got %zu)", TOOLS_MAX,
+                      json_count(list));
     r->tools = arena_alloc_array(&r->memory, json_count(list), sizeof *r->tools);
     if (!r->tools)
         return refuse_memory(e);

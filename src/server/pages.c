@@ -25,15 +25,16 @@ static ds4_status print_model(const completion_context *c, const char *id, buffe
     if (status == DS4_OK)
         status = json_write_string(out, a->name);
     if (status == DS4_OK)
-        status = buffer_printf(out,
-                               ",\"context_length\":%u,\"max_model_len\":%u,\"top_provider\":{\"context_length\":%u,"
-                               "\"max_completion_tokens\":%u,\"is_moderated\":false},\"meta\":{\"n_ctx\":%u,\"n_ctx_train\":%u,"
-                               "\"n_vocab\":%u,\"n_params\":%" PRIu64 ",\"size\":%" PRIu64 "},\"prompt_profile\":\"%s\","
-                               "\"supported_parameters\":[\"max_tokens\",\"temperature\",\"top_p\",\"top_k\",\"min_p\",\"seed\","
-                               "\"stop\",\"tools\",\"tool_choice\",\"reasoning_effort\",\"logprobs\",\"top_logprobs\","
-                               "\"logit_bias\",\"response_format\"]}",
-                               a->n_ctx, a->n_ctx, a->n_ctx, c->options->max_tokens, a->n_ctx, a->n_ctx_trained, a->n_vocab,
-                               a->n_params, a->n_bytes, chat_profile_name(c->options->profile));
+        status = buffer_printf(
+            out,
+            ",\"context_length\":%u,\"max_model_len\":%u,\"top_provider\":{\"context_length\":%u,"
+            "\"max_completion_tokens\":%u,\"is_moderated\":false},\"meta\":{\"n_ctx\":%u,\"n_ctx_train\":%u,"
+            "\"n_vocab\":%u,\"n_params\":%" PRIu64 ",\"size\":%" PRIu64 "},\"prompt_profile\":\"%s\","
+            "\"supported_parameters\":[\"max_tokens\",\"temperature\",\"top_p\",\"top_k\",\"min_p\",\"seed\","
+            "\"stop\",\"tools\",\"tool_choice\",\"reasoning_effort\",\"logprobs\",\"top_logprobs\","
+            "\"logit_bias\",\"response_format\"]}",
+            a->n_ctx, a->n_ctx, a->n_ctx, c->options->max_tokens, a->n_ctx, a->n_ctx_trained, a->n_vocab, a->n_params,
+            a->n_bytes, chat_profile_name(c->options->profile));
     return status;
 }
 
@@ -132,7 +133,8 @@ static void print_server(printer *p, page_counters *counters, const sched_metric
     print(p, "requests_finished_total", NULL, "{reason=\"refused\"}", (double)m->refused_total);
     print(p, "tokens_total", "counter", "{phase=\"prefill\"}", (double)m->prefill_tokens_total);
     print(p, "tokens_total", NULL, "{phase=\"decode\"}", (double)m->decode_tokens_total);
-    print(p, "tokens_total", NULL, "{phase=\"reused\"}", (double)(m->reused_live_tokens_total + m->reused_disk_tokens_total));
+    print(p, "tokens_total", NULL, "{phase=\"reused\"}",
+          (double)(m->reused_live_tokens_total + m->reused_disk_tokens_total));
     print(p, "reused_tokens_total", "counter", "{source=\"live\"}", (double)m->reused_live_tokens_total);
     print(p, "reused_tokens_total", NULL, "{source=\"disk\"}", (double)m->reused_disk_tokens_total);
     print(p, "prefill_seconds_total", "counter", "", (double)m->prefill_us_total / 1e6);
@@ -196,7 +198,7 @@ ds4_status page_metrics(const completion_context *c, page_counters *counters, bu
     }
     gauge(&p, "context_limit_tokens", engine_get_about(c->engine)->n_ctx);
     if (p.status == DS4_OK)
-        p.status = buffer_printf(out, "# TYPE ds4_build_info gauge\nds4_build_info{version=\"%s\",profile=\"%s\"} 1\n", DS4_VERSION,
-                                 chat_profile_name(c->options->profile));
+        p.status = buffer_printf(out, "# TYPE ds4_build_info gauge\nds4_build_info{version=\"%s\",profile=\"%s\"} 1\n",
+                                 DS4_VERSION, chat_profile_name(c->options->profile));
     return p.status;
 }

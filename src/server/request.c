@@ -21,7 +21,8 @@ static bool read_biases(chat_request *r, uint32_t n_vocab, http_error *e)
         const slice key = json_key_at(list, i);
         uint64_t id = 0;
         double bias;
-        bool good = key.size > 0 && key.size <= 10 && json_double(json_at(list, i), &bias) && bias >= -100 && bias <= 100;
+        bool good =
+            key.size > 0 && key.size <= 10 && json_double(json_at(list, i), &bias) && bias >= -100 && bias <= 100;
         for (size_t k = 0; good && k < key.size; k++) {
             good = key.data[k] >= '0' && key.data[k] <= '9';
             id = id * 10 + (uint64_t)(key.data[k] - '0');
@@ -49,8 +50,9 @@ static bool read_sampling(chat_request *r, uint32_t n_vocab, http_error *e)
             return refuse(e, 400, "invalid_type", "seed", "seed must be an integer of 64 bits");
         s->seed = (uint64_t)number;
     }
-    if (!field_real(r->body, "temperature", 0, 2, &s->temperature, e) || !field_real(r->body, "top_p", 0, 1, &s->top_p, e) ||
-        !field_int(r->body, "top_k", -1, INT32_MAX, &top_k, e) || !field_real(r->body, "min_p", 0, 1, &s->min_p, e) ||
+    if (!field_real(r->body, "temperature", 0, 2, &s->temperature, e) ||
+        !field_real(r->body, "top_p", 0, 1, &s->top_p, e) || !field_int(r->body, "top_k", -1, INT32_MAX, &top_k, e) ||
+        !field_real(r->body, "min_p", 0, 1, &s->min_p, e) ||
         !field_real(r->body, "presence_penalty", -2, 2, &s->presence_penalty, e) ||
         !field_real(r->body, "frequency_penalty", -2, 2, &s->frequency_penalty, e) ||
         !field_real(r->body, "repetition_penalty", 1e-6, 10, &s->repetition_penalty, e) ||
@@ -91,8 +93,8 @@ static bool read_stops(chat_request *r, http_error *e)
         if (!json_string(one ? value : json_at(value, i), &stop))
             return refuse(e, 400, "invalid_type", "stop", "stop must hold strings only");
         if (stop.size > STOP_BYTES_MAX)
-            return refuse(e, 400, "invalid_value", "stop", "a stop string may have at most %d bytes (got %zu)", STOP_BYTES_MAX,
-                          stop.size);
+            return refuse(e, 400, "invalid_value", "stop", "a stop string may have at most %d bytes (got %zu)",
+                          STOP_BYTES_MAX, stop.size);
         if (stop.size > 0)
             r->stops[r->n_stops++] = stop;
     }
@@ -108,7 +110,8 @@ static bool read_limits(chat_request *r, const server_options *o, http_error *e)
     const int64_t n = now >= 0 ? now : old;
     r->has_max_tokens = n >= 0;
     r->max_tokens = n < 0 ? o->max_tokens : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
-    if (!field_bool(r->body, "logprobs", &r->want_logprobs, e) || !field_int(r->body, "top_logprobs", 0, LOGPROBS_MAX, &top, e))
+    if (!field_bool(r->body, "logprobs", &r->want_logprobs, e) ||
+        !field_int(r->body, "top_logprobs", 0, LOGPROBS_MAX, &top, e))
         return false;
     if (top > 0 && !r->want_logprobs)
         return refuse(e, 400, "invalid_value", "top_logprobs", "top_logprobs needs logprobs: true");
@@ -130,13 +133,15 @@ static bool read_switch(const json_value *value, const char *name, int *out, htt
         return true;
     }
     if (!json_string(json_member(value, "type"), &type))
-        return refuse(e, 400, "invalid_type", name, "%s must be true, false or {\"type\":\"enabled\"|\"disabled\"}", name);
+        return refuse(e, 400, "invalid_type", name, "%s must be true, false or {\"type\":\"enabled\"|\"disabled\"}",
+                      name);
     if (slice_equal(type, SLICE("enabled")) || slice_equal(type, SLICE("adaptive")))
         *out = 1;
     else if (slice_equal(type, SLICE("disabled")))
         *out = 0;
     else
-        return refuse(e, 400, "invalid_value", name, "%s.type '%.40s' is not enabled, adaptive or disabled", name, type.data);
+        return refuse(e, 400, "invalid_value", name, "%s.type '%.40s' is not enabled, adaptive or disabled", name,
+                      type.data);
     return true;
 }
 
@@ -148,7 +153,8 @@ static bool read_effort(chat_request *r, slice *effort, http_error *e)
     if (json_is_null(value) || json_string(value, effort))
         return true;
     *effort = json_number_text(value);
-    return effort->size > 0 || refuse(e, 400, "invalid_type", "reasoning_effort", "reasoning_effort must be a word or a number");
+    return effort->size > 0 ||
+           refuse(e, 400, "invalid_type", "reasoning_effort", "reasoning_effort must be a word or a number");
 }
 
 static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_ctx, http_error *e)
@@ -167,7 +173,8 @@ static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_c
         effort = slice_of(o->effort);
     if (!chat_mode_of_effort(o->profile, effort, &r->mode, &r->effort))
         return refuse(e, 400, "invalid_value", "reasoning_effort",
-                      "reasoning_effort '%.40s' is not none, low, medium, high, xhigh, max or a number from 1 to 100", effort.data);
+                      "reasoning_effort '%.40s' is not none, low, medium, high, xhigh, max or a number from 1 to 100",
+                      effort.data);
     if (on < 0 && slice_equal(r->model, SLICE("deepseek-reasoner")))
         on = 1;
     if (on < 0 && !said && (slice_equal(r->model, SLICE("deepseek-chat")) || o->nothink))
@@ -197,8 +204,8 @@ static bool read_format(chat_request *r, http_error *e)
     if (slice_equal(type, SLICE("text")))
         return true;
     if (!slice_equal(type, SLICE("json_object")) && !slice_equal(type, SLICE("json_schema")))
-        return refuse(e, 400, "invalid_value", "response_format", "response_format.type '%.40s' is not text, json_object or json_schema",
-                      type.data);
+        return refuse(e, 400, "invalid_value", "response_format",
+                      "response_format.type '%.40s' is not text, json_object or json_schema", type.data);
     if (json_print_python(format, &printed) != DS4_OK) {
         buffer_free(&printed);
         return refuse_memory(e);
@@ -226,7 +233,8 @@ static bool read_switches(chat_request *r, http_error *e)
     bool cache = true;
     if (!field_bool(r->body, "stream", &r->stream, e) || !field_object(r->body, "stream_options", &stream_options, e) ||
         !field_bool(stream_options, "include_usage", &r->include_usage, e) || !field_int(r->body, "n", 1, 8, &n, e) ||
-        !field_bool(r->body, "cache_prompt", &cache, e) || !field_bool(r->body, "honor_sampling", &r->honor_sampling, e))
+        !field_bool(r->body, "cache_prompt", &cache, e) ||
+        !field_bool(r->body, "honor_sampling", &r->honor_sampling, e))
         return false;
     if (n != 1)
         return refuse(e, 400, "unsupported_parameter", "n", "n above 1 is not supported; send several requests");
@@ -245,9 +253,11 @@ bool request_read(chat_request *r, slice body, const server_options *o, uint32_t
     if (status != DS4_OK)
         return refuse(e, 400, "invalid_json", NULL, "the body is not valid JSON: %s", err.text);
     if (json_kind_of(r->body) != JSON_OBJECT)
-        return refuse(e, 400, "invalid_json", NULL, "the body must be a JSON object (got %s)", json_kind_name(json_kind_of(r->body)));
-    if (!read_model(r, o, e) || !messages_read(r, e) || !tools_read(r, e) || !read_format(r, e) || !read_switches(r, e) ||
-        !read_limits(r, o, e) || !read_stops(r, e) || !read_thinking(r, o, n_ctx, e) || !read_sampling(r, n_vocab, e))
+        return refuse(e, 400, "invalid_json", NULL, "the body must be a JSON object (got %s)",
+                      json_kind_name(json_kind_of(r->body)));
+    if (!read_model(r, o, e) || !messages_read(r, e) || !tools_read(r, e) || !read_format(r, e) ||
+        !read_switches(r, e) || !read_limits(r, o, e) || !read_stops(r, e) || !read_thinking(r, o, n_ctx, e) ||
+        !read_sampling(r, n_vocab, e))
         return false;
     settle_sampling(r, o);
     return true;

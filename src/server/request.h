@@ -36,7 +36,8 @@ typedef struct chat_request {
 } chat_request;
 
 /* Fills *r from the body. False: *e says why. `n_vocab` bounds the ids of logit_bias. Call request_free() in any case. */
-bool request_read(chat_request *r, slice body, const server_options *options, uint32_t n_ctx, uint32_t n_vocab, http_error *e);
+bool request_read(chat_request *r, slice body, const server_options *options, uint32_t n_ctx, uint32_t n_vocab,
+                  http_error *e);
 void request_free(chat_request *r);
 
 #endif

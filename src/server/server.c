@@ -81,18 +81,20 @@ static enum MHD_Result queue(exchange *x, struct MHD_Connection *connection, int
 }
 
 /* Takes the buffer. */
-static enum MHD_Result answer(exchange *x, struct MHD_Connection *connection, int status, buffer *body, const char *type)
+static enum MHD_Result answer(exchange *x, struct MHD_Connection *connection, int status, buffer *body,
+                              const char *type)
 {
     size_t size;
     char *bytes = buffer_take(body, &size);
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(bytes ? size : 0, bytes ? bytes : "", bytes ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        bytes ? size : 0, bytes ? bytes : "", bytes ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
     if (response)
         add_headers(x, response, type);
     return queue(x, connection, status, response);
 }
 
-static enum MHD_Result answer_error(exchange *x, struct MHD_Connection *connection, const http_error *e, const char *allow)
+static enum MHD_Result answer_error(exchange *x, struct MHD_Connection *connection, const http_error *e,
+                                    const char *allow)
 {
     buffer body = { 0 };
     char seconds[16];
@@ -238,8 +240,11 @@ static route route_of(const char *url, const char **rest)
     static const struct {
         const char *path;
         route route;
-    } routes[] = { { "/", ROUTE_ROOT },         { "/chat/completions", ROUTE_CHAT }, { "/models", ROUTE_MODELS },
-                   { "/health", ROUTE_HEALTH }, { "/metrics", ROUTE_METRICS } };
+    } routes[] = { { "/", ROUTE_ROOT },
+                   { "/chat/completions", ROUTE_CHAT },
+                   { "/models", ROUTE_MODELS },
+                   { "/health", ROUTE_HEALTH },
+                   { "/metrics", ROUTE_METRICS } };
     if (strncmp(url, "/v1/", 4) == 0)
         url += 3;
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
@@ -272,10 +277,12 @@ static enum MHD_Result serve_page(exchange *x, struct MHD_Connection *connection
         break;
     default:
         type = "text/plain; charset=utf-8";
-        status = buffer_append_text(&body, "ds4-server: POST /v1/chat/completions, GET /v1/models, /health, /metrics\n");
+        status =
+            buffer_append_text(&body, "ds4-server: POST /v1/chat/completions, GET /v1/models, /health, /metrics\n");
     }
     if (status == DS4_ERR_NOT_FOUND)
-        return refuse_exchange(x, connection, 404, "model_not_found", "there is no such model; GET /v1/models lists them");
+        return refuse_exchange(x, connection, 404, "model_not_found",
+                               "there is no such model; GET /v1/models lists them");
     if (status != DS4_OK) {
         buffer_free(&body);
         return refuse_exchange(x, connection, 500, "internal_error", "not enough memory");
@@ -291,7 +298,8 @@ static enum MHD_Result dispatch(exchange *x, struct MHD_Connection *connection, 
     const char *encoding = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Encoding");
     http_error e;
     if (!host_allowed(x->s, connection))
-        return refuse_exchange(x, connection, 403, "invalid_host", "this Host is not served here; --allow-host adds names");
+        return refuse_exchange(x, connection, 403, "invalid_host",
+                               "this Host is not served here; --allow-host adds names");
     if (strcmp(method, "OPTIONS") == 0) {
         buffer empty = { 0 };
         return answer(x, connection, 204, &empty, "text/plain");
@@ -303,7 +311,8 @@ static enum MHD_Result dispatch(exchange *x, struct MHD_Connection *connection, 
         return answer_error(x, connection, &e, where == ROUTE_CHAT ? "POST, OPTIONS" : "GET, HEAD, OPTIONS");
     }
     if (where != ROUTE_HEALTH && where != ROUTE_ROOT && !authorised(x->s, connection))
-        return refuse_exchange(x, connection, 401, "invalid_api_key", "a valid API key is needed: Authorization: Bearer KEY");
+        return refuse_exchange(x, connection, 401, "invalid_api_key",
+                               "a valid API key is needed: Authorization: Bearer KEY");
     if (get)
         return serve_page(x, connection, where, rest);
     if (x->too_long) {
@@ -350,7 +359,8 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     return dispatch(x, connection, url, method);
 }
 
-static void on_completed(void *user, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code)
+static void on_completed(void *user, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode code)
 {
     exchange *x = *state;
     (void)user;
@@ -402,7 +412,9 @@ static uint16_t bound_port(int fd)
 
 static ds4_status bind_socket(server *s, ds4_error *err)
 {
-    const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+    const struct addrinfo hints = { .ai_family = AF_UNSPEC,
+                                    .ai_socktype = SOCK_STREAM,
+                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *found = NULL;
     char port[8];
     const int on = 1;
@@ -416,10 +428,11 @@ static ds4_status bind_socket(server *s, ds4_error *err)
     if (s->socket >= 0)
         setsockopt(s->socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (s->socket < 0 || bind(s->socket, found->ai_addr, found->ai_addrlen) != 0 || listen(s->socket, BACKLOG) != 0)
-        status = ds4_fail(err, DS4_ERR_IO, "cannot listen on %s port %u: %s%s", s->options.host, (unsigned)s->options.port,
-                          strerror(errno), errno == EADDRINUSE ? "; another program uses it: choose another --port, or stop it"
-                                           : errno == EACCES   ? "; ports below 1024 need privileges: choose another --port"
-                                                               : "");
+        status = ds4_fail(err, DS4_ERR_IO, "cannot listen on %s port %u: %s%s", s->options.host,
+                          (unsigned)s->options.port, strerror(errno),
+                          errno == EADDRINUSE ? "; another program uses it: choose another --port, or stop it"
+                          : errno == EACCES   ? "; ports below 1024 need privileges: choose another --port"
+                                              : "");
     freeaddrinfo(found);
     if (status == DS4_OK)
         s->port = bound_port(s->socket);
@@ -438,17 +451,18 @@ ds4_status server_open(server **out, engine *e, sched *sc, const server_options 
     s->started_us = clock_monotonic_us();
     snprintf(s->model_name, sizeof s->model_name, "%.*s", (int)about->name.size, about->name.data);
     snprintf(s->fingerprint, sizeof s->fingerprint, "ds4-%s", about->fingerprint);
-    s->context = (completion_context){ e, sc, &s->options,
-                                       options->n_model_names ? options->model_names[0] : s->model_name, s->fingerprint };
+    s->context =
+        (completion_context){ e, sc, &s->options, options->n_model_names ? options->model_names[0] : s->model_name,
+                              s->fingerprint };
     ds4_status status = bind_socket(s, err);
     if (status == DS4_OK)
         status = watch_open(&s->watch, &s->options, &s->counters.disconnected, err);
     if (status == DS4_OK) {
-        s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0,
-                                     NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
-                                     MHD_OPTION_LISTEN_SOCKET, s->socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-                                     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
-                                     (unsigned)s->options.write_timeout_s, MHD_OPTION_END);
+        s->daemon = MHD_start_daemon(
+            MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+            on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, s->socket,
+            MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY,
+            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->options.write_timeout_s, MHD_OPTION_END);
         if (!s->daemon)
             status = ds4_fail(err, DS4_ERR_IO, "cannot start the HTTP server: %s", strerror(errno));
     }

@@ -13,7 +13,11 @@
 
 typedef struct server server;
 
-typedef enum server_heartbeat { SERVER_HEARTBEAT_OFF, SERVER_HEARTBEAT_COMMENTS, SERVER_HEARTBEAT_EVENTS } server_heartbeat;
+typedef enum server_heartbeat {
+    SERVER_HEARTBEAT_OFF,
+    SERVER_HEARTBEAT_COMMENTS,
+    SERVER_HEARTBEAT_EVENTS
+} server_heartbeat;
 
 /* All strings and lists are borrowed until server_close(). */
 typedef struct server_options {
@@ -26,21 +30,22 @@ typedef struct server_options {
     size_t n_allowed_hosts;
     const char *const *model_names; /* [n_model_names] aliases of the model */
     size_t n_model_names;
-    bool strict_model;         /* unknown model names are 404 */
-    uint64_t body_bytes_max;   /* of a request; longer is 413 */
-    uint32_t write_timeout_s;  /* a client that reads nothing for so long is gone; also the limit for sending a request */
+    bool strict_model;       /* unknown model names are 404 */
+    uint64_t body_bytes_max; /* of a request; longer is 413 */
+    uint32_t
+        write_timeout_s; /* a client that reads nothing for so long is gone; also the limit for sending a request */
     uint64_t output_bytes_max; /* unread output of one stream; more means the reader is gone */
     server_heartbeat heartbeat;
     int64_t comment_us, event_us; /* silence before a comment, before an empty event (protocol 4.12) */
     /* What requests leave open. */
     chat_profile profile;
-    bool nothink;             /* thinking is off unless a request asks for it */
-    const char *effort;       /* default effort word, or NULL */
-    uint32_t max_tokens;      /* -n */
-    uint32_t max_min_ctx;     /* effort max needs a context of this size; 0: no gate (--think-max-min-ctx) */
-    bool honor_sampling;      /* client sampling also in thinking mode (protocol 5.2) */
-    uint32_t think_budget;    /* 0: none */
-    uint32_t reply_reserve;   /* --hard-limit-reply-budget: reasoning is closed when this much of max_tokens is left */
+    bool nothink;           /* thinking is off unless a request asks for it */
+    const char *effort;     /* default effort word, or NULL */
+    uint32_t max_tokens;    /* -n */
+    uint32_t max_min_ctx;   /* effort max needs a context of this size; 0: no gate (--think-max-min-ctx) */
+    bool honor_sampling;    /* client sampling also in thinking mode (protocol 5.2) */
+    uint32_t think_budget;  /* 0: none */
+    uint32_t reply_reserve; /* --hard-limit-reply-budget: reasoning is closed when this much of max_tokens is left */
 } server_options;
 
 server_options server_options_default(void);

@@ -47,8 +47,8 @@ typedef struct stream {
     buffer output;
     size_t output_sent; /* of `output`, already handed out */
     bool suspended, ended, gone, cancelled;
-    bool decoding;        /* the first token came: no more heartbeats */
-    bool running;         /* left the queue */
+    bool decoding; /* the first token came: no more heartbeats */
+    bool running;  /* left the queue */
     uint32_t prefill_done, prefill_total;
     int64_t last_comment_us, last_event_us;
     int status; /* of a whole body */

@@ -33,8 +33,8 @@ static void beat(const watch *w, stream *st, int64_t now_us)
 {
     pthread_mutex_lock(&st->lock);
     const bool quiet = st->events && !st->ended && !st->gone && !st->decoding;
-    const bool event = quiet && w->options->heartbeat == SERVER_HEARTBEAT_EVENTS &&
-                       now_us - st->last_event_us >= w->options->event_us;
+    const bool event =
+        quiet && w->options->heartbeat == SERVER_HEARTBEAT_EVENTS && now_us - st->last_event_us >= w->options->event_us;
     const bool comment = quiet && !event && w->options->heartbeat != SERVER_HEARTBEAT_OFF &&
                          now_us - st->last_comment_us >= w->options->comment_us;
     const int64_t last_event_us = st->last_event_us;

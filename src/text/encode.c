@@ -48,7 +48,8 @@ ds4_status text_encode_spans(const text_tokenizer *t, const text_spans *spans, t
         case TEXT_SPAN_CONTROL:
             if (t->specials[span->special] == TEXT_NO_TOKEN) {
                 bpe_scratch_free(&e.scratch);
-                return ds4_fail(err, DS4_ERR_UNSUPPORTED, "the model has no token %s", text_special_spelling(span->special));
+                return ds4_fail(err, DS4_ERR_UNSUPPORTED, "the model has no token %s",
+                                text_special_spelling(span->special));
             }
             status = token_list_append(out, t->specials[span->special]);
             break;

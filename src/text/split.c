@@ -20,9 +20,11 @@ ds4_status split_open(text_tokenizer *t, ds4_error *err)
     for (size_t i = 0; i < N_PASSES; i++) {
         int code;
         size_t at;
-        t->passes[i] = pcre2_compile((PCRE2_SPTR)patterns[i], PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+        t->passes[i] =
+            pcre2_compile((PCRE2_SPTR)patterns[i], PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
         if (!t->passes[i])
-            return ds4_fail(err, DS4_ERR_UNSUPPORTED, "PCRE2 refuses split pattern %zu at %zu (error %d)", i + 1, at, code);
+            return ds4_fail(err, DS4_ERR_UNSUPPORTED, "PCRE2 refuses split pattern %zu at %zu (error %d)", i + 1, at,
+                            code);
         pcre2_jit_compile(t->passes[i], PCRE2_JIT_COMPLETE); /* where there is no JIT, it is interpreted */
     }
     return DS4_OK;
@@ -51,8 +53,8 @@ static ds4_status run_pass(splitter *s, size_t pass, slice text)
     if (pass == N_PASSES)
         return s->piece(s->user, text);
     while (status == DS4_OK && at < text.size) {
-        const int n = pcre2_match(s->t->passes[pass], (PCRE2_SPTR)text.data, text.size, at, PCRE2_NO_UTF_CHECK, s->match[pass],
-                                  NULL);
+        const int n = pcre2_match(s->t->passes[pass], (PCRE2_SPTR)text.data, text.size, at, PCRE2_NO_UTF_CHECK,
+                                  s->match[pass], NULL);
         if (n == PCRE2_ERROR_NOMEMORY)
             return DS4_ERR_NO_MEMORY;
         if (n <= 0) /* no match; or a limit was hit, and then the rest is one piece: still the same bytes */

@@ -40,8 +40,9 @@ ds4_status text_tokenizer_open(text_tokenizer **out, const gguf_file *file, cons
 void text_tokenizer_close(text_tokenizer *tokenizer); /* NULL is fine */
 
 uint32_t text_n_tokens(const text_tokenizer *tokenizer);
-uint32_t text_special_id(const text_tokenizer *tokenizer, text_special special); /* TEXT_NO_TOKEN if the file has none */
-bool text_is_control(const text_tokenizer *tokenizer, uint32_t id);              /* the control set of section 1.2 */
+uint32_t text_special_id(const text_tokenizer *tokenizer,
+                         text_special special);                     /* TEXT_NO_TOKEN if the file has none */
+bool text_is_control(const text_tokenizer *tokenizer, uint32_t id); /* the control set of section 1.2 */
 
 /* The tokenizer part of the state's identity (kvstore specification, section 10): vocabulary, merges, specials and the
  * ids of a fixed probe text. */

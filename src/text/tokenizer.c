@@ -25,7 +25,7 @@ static const char *const spellings[TEXT_N_SPECIALS] = {
 
 /* Of the control set by 1.2, whatever type a file gives them. */
 static const char *const other_controls[] = {
-    "<\uff5caction\uff5c>", "<\uff5cquery\uff5c>", "<\uff5cauthority\uff5c>", "<\uff5cdomain\uff5c>",
+    "<\uff5caction\uff5c>", "<\uff5cquery\uff5c>",    "<\uff5cauthority\uff5c>",      "<\uff5cdomain\uff5c>",
     "<\uff5ctitle\uff5c>",  "<\uff5cread_url\uff5c>", "<\uff5cdeepseek_image\uff5c>",
 };
 
@@ -39,8 +39,8 @@ const char *text_special_spelling(text_special special)
 typedef struct loader {
     text_tokenizer *t;
     const gguf_file *file;
-    slice *strings;     /* [n_tokens] as they stand in the file */
-    uint32_t *table;    /* [table_size] id + 1 */
+    slice *strings;  /* [n_tokens] as they stand in the file */
+    uint32_t *table; /* [table_size] id + 1 */
     size_t table_size;
     int16_t byte_of[0x200]; /* code point of the printable alphabet -> byte, or -1 */
     ds4_error *err;
@@ -112,7 +112,8 @@ static ds4_status check_kind(loader *l, const char *pre_override)
     slice kind, pre;
     ds4_status status = gguf_get_string(l->file, "tokenizer.ggml.model", &kind, l->err);
     if (status == DS4_OK && !slice_equal(kind, SLICE("gpt2")))
-        return ds4_fail(l->err, DS4_ERR_UNSUPPORTED, "tokenizer.ggml.model is '%s'; this program knows gpt2 (byte-level BPE)",
+        return ds4_fail(l->err, DS4_ERR_UNSUPPORTED,
+                        "tokenizer.ggml.model is '%s'; this program knows gpt2 (byte-level BPE)",
                         gguf_show(kind, shown));
     if (status == DS4_OK && pre_override)
         pre = slice_of(pre_override);
@@ -177,7 +178,8 @@ static ds4_status read_types(loader *l, hash_stream *hash)
     text_tokenizer *t = l->t;
     ds4_status status = array_of(l, "tokenizer.ggml.token_type", GGUF_INT32, &list);
     if (status == DS4_OK && list->n != t->n_tokens)
-        return ds4_fail(l->err, DS4_ERR_CORRUPT, "%" PRIu64 " token types for %" PRIu32 " tokens", list->n, t->n_tokens);
+        return ds4_fail(l->err, DS4_ERR_CORRUPT, "%" PRIu64 " token types for %" PRIu32 " tokens", list->n,
+                        t->n_tokens);
     for (uint32_t id = 0; status == DS4_OK && id < t->n_tokens; id++) {
         int64_t type;
         status = gguf_element_i64(list, id, &type, l->err);
@@ -225,7 +227,8 @@ static ds4_status find_bytes(loader *l)
             text[0] = (char)(0xc0 | c >> 6), text[1] = (char)(0x80 | (c & 63));
         const uint32_t id = id_of(l, (slice){ text, c < 0x80 ? 1 : 2 });
         if (id == TEXT_NO_TOKEN || l->t->control[id])
-            return ds4_fail(l->err, DS4_ERR_CORRUPT, "the vocabulary has no plain token for byte 0x%02x", l->byte_of[c]);
+            return ds4_fail(l->err, DS4_ERR_CORRUPT, "the vocabulary has no plain token for byte 0x%02x",
+                            l->byte_of[c]);
         l->t->by_byte[l->byte_of[c]] = id;
     }
     return DS4_OK;
@@ -252,15 +255,16 @@ static ds4_status add_merge(loader *l, slice rule, uint32_t rank)
     const char *space = rule.size > 1 ? memchr(rule.data + 1, ' ', rule.size - 1) : NULL;
     char joined[512];
     if (!space || rule.size > sizeof joined)
-        return ds4_fail(l->err, DS4_ERR_CORRUPT, "merge %" PRIu32 " is not two tokens ('%s')", rank, gguf_show(rule, shown));
+        return ds4_fail(l->err, DS4_ERR_CORRUPT, "merge %" PRIu32 " is not two tokens ('%s')", rank,
+                        gguf_show(rule, shown));
     const size_t n_left = (size_t)(space - rule.data), n_right = rule.size - n_left - 1;
     memcpy(joined, rule.data, n_left);
     memcpy(joined + n_left, space + 1, n_right);
     const uint32_t left = id_of(l, (slice){ rule.data, n_left }), right = id_of(l, (slice){ space + 1, n_right });
     const uint32_t id = id_of(l, (slice){ joined, n_left + n_right });
     if (left == TEXT_NO_TOKEN || right == TEXT_NO_TOKEN || id == TEXT_NO_TOKEN)
-        return ds4_fail(l->err, DS4_ERR_CORRUPT, "merge %" PRIu32 " ('%s') names a token that is not in the vocabulary", rank,
-                        gguf_show(rule, shown));
+        return ds4_fail(l->err, DS4_ERR_CORRUPT, "merge %" PRIu32 " ('%s') names a token that is not in the vocabulary",
+                        rank, gguf_show(rule, shown));
     if (l->t->control[id] || l->t->control[left] || l->t->control[right])
         return DS4_OK; /* left out: text must never become a control token, whatever a file says */
     merge_slot *slot = merge_slot_of(l->t, (uint64_t)left << 32 | right);
@@ -395,8 +399,9 @@ slice text_piece(const text_tokenizer *t, uint32_t id)
 void text_fingerprint(const text_tokenizer *t, hash_stream *into)
 {
     /* Letters, digits, punctuation, scripts, white space: what a change of the split would show up in. */
-    static const char probe[] = "Hello, world! don't 12345  x=1;\n\n\t\u4f60\u597d\uff0c na\u00efve\u2026 \u0661\u0662\u0663\u0664 "
-                                "\U0001f469\u200d\U0001f4bb </think> foo_bar(baz)\r\n";
+    static const char probe[] =
+        "Hello, world! don't 12345  x=1;\n\n\t\u4f60\u597d\uff0c na\u00efve\u2026 \u0661\u0662\u0663\u0664 "
+        "\U0001f469\u200d\U0001f4bb </think> foo_bar(baz)\r\n";
     token_list ids = { 0 };
     hash_stream_add(into, t->vocabulary.bytes, sizeof t->vocabulary.bytes);
     for (int i = 0; i < TEXT_N_SPECIALS; i++)

@@ -10,8 +10,11 @@ typedef enum step { STEP_MORE, STEP_CHARACTER, STEP_BAD } step;
 static step classify(const uint8_t *b, size_t n)
 {
     const uint8_t first = b[0];
-    const size_t need = first < 0x80 ? 1 : first >= 0xc2 && first <= 0xdf ? 2 : (first & 0xf0) == 0xe0 ? 3
-                        : first >= 0xf0 && first <= 0xf4 ? 4 : 0;
+    const size_t need = first < 0x80                     ? 1
+                        : first >= 0xc2 && first <= 0xdf ? 2
+                        : (first & 0xf0) == 0xe0         ? 3
+                        : first >= 0xf0 && first <= 0xf4 ? 4
+                                                         : 0;
     if (need == 0)
         return STEP_BAD;
     if (n > 1) {

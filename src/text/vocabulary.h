@@ -22,13 +22,13 @@ typedef struct merge_slot {
 struct text_tokenizer {
     arena memory;
     uint32_t n_tokens;
-    slice *pieces;     /* [n_tokens] bytes */
-    uint8_t *control;  /* [n_tokens] 1: of the control set */
+    slice *pieces;         /* [n_tokens] bytes */
+    uint8_t *control;      /* [n_tokens] 1: of the control set */
     uint32_t by_byte[256]; /* where merging starts */
     merge_slot *merges;    /* [n_slots], a power of two */
     size_t n_slots;
     uint32_t specials[TEXT_N_SPECIALS];
-    uint32_t *scan;      /* [n_scan] control ids with text, longest first within a first byte */
+    uint32_t *scan; /* [n_scan] control ids with text, longest first within a first byte */
     size_t n_scan;
     uint32_t scan_from[257]; /* by first byte */
     pcre2_code *passes[N_PASSES];

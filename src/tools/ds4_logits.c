@@ -11,7 +11,8 @@
 
 static const char usage[] =
     "usage: ds4-logits -m FILE --ids 1,2,3 --out FILE [options]\n"
-    "Evaluates the tokens and writes logits as raw little-endian float32: [n_vocab], or [n_tokens, n_vocab] with --all.\n"
+    "Evaluates the tokens and writes logits as raw little-endian float32: [n_vocab], or [n_tokens, n_vocab] with "
+    "--all.\n"
     "  -m, --model FILE      GGUF file\n"
     "      --ids LIST        token ids separated by commas; @FILE reads them from a file\n"
     "      --out FILE        where the logits go; - is stdout\n"
@@ -144,10 +145,10 @@ static ds4_status evaluate(const arguments *a, model *m, const token_list *ids, 
     ds4_status status = model_state_new(&state, m, (uint32_t)ids->n, err);
     for (uint32_t at = 0; status == DS4_OK && at < ids->n; at += chunk) {
         model_slice chunk_of = { .state = state,
-                              .tokens = ids->ids + at,
-                              .n_tokens = ids->n - at < chunk ? (uint32_t)ids->n - at : chunk,
-                              .want = a->all ? MODEL_LOGITS_ALL : MODEL_LOGITS_LAST,
-                              .logits = a->all ? logits + (size_t)at * V : logits };
+                                 .tokens = ids->ids + at,
+                                 .n_tokens = ids->n - at < chunk ? (uint32_t)ids->n - at : chunk,
+                                 .want = a->all ? MODEL_LOGITS_ALL : MODEL_LOGITS_LAST,
+                                 .logits = a->all ? logits + (size_t)at * V : logits };
         status = model_forward(m, &chunk_of, 1, err);
         if (status == DS4_OK && chunk_of.status != DS4_OK)
             status = ds4_fail(err, chunk_of.status, "the network produced values that are not finite");

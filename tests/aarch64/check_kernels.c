@@ -62,8 +62,10 @@ int main(void)
             const cpu_kernels *k[] = { &cpu_kernels_scalar, fast };
             float *out[] = { want, got };
             for (int v = 0; v < 2; v++) {
-                tile_fn *tile = types[t] == QUANT_F32 ? k[v]->f32 : types[t] == QUANT_F16 ? k[v]->f16
-                                : types[t] == QUANT_BF16 ? k[v]->bf16 : k[v]->q8_0;
+                tile_fn *tile = types[t] == QUANT_F32    ? k[v]->f32
+                                : types[t] == QUANT_F16  ? k[v]->f16
+                                : types[t] == QUANT_BF16 ? k[v]->bf16
+                                                         : k[v]->q8_0;
                 tile(out[v], ROWS, list[t], ROWS, xs, X, n);
             }
             agreed += compare(got, want, ROWS * X, (float)n * 2e-6f);

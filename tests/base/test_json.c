@@ -26,7 +26,8 @@ static void prints_as_python_does(void **state)
 {
     (void)state;
     assert_prints(" {\"b\":1 , \"a\":[1,2]} ", "{\"b\": 1, \"a\": [1, 2]}", "{\"b\":1,\"a\":[1,2]}");
-    assert_prints("[1.0,1e-7,100000.0,1e16,1E15,0.1,-0.0,1e22]", "[1.0, 1e-07, 100000.0, 1e+16, 1000000000000000.0, 0.1, -0.0, 1e+22]",
+    assert_prints("[1.0,1e-7,100000.0,1e16,1E15,0.1,-0.0,1e22]",
+                  "[1.0, 1e-07, 100000.0, 1e+16, 1000000000000000.0, 0.1, -0.0, 1e+22]",
                   "[1.0,1e-07,100000.0,1e+16,1000000000000000.0,0.1,-0.0,1e+22]");
     assert_prints("123456789012345678901234567890", "123456789012345678901234567890", "123456789012345678901234567890");
     assert_prints("\"\\u00e9\\n\\u0001\\/\\\"\"", "\"\u00e9\\n\\u0001/\\\"\"", "\"\u00e9\\n\\u0001/\\\"\"");
@@ -52,10 +53,10 @@ static void what_is_not_json_is_refused_where_it_goes_wrong(void **state)
     static const struct {
         const char *text;
         size_t at;
-    } cases[] = { { "", 0 },           { "{", 1 },          { "[1,]", 3 },       { "{\"a\":1,}", 7 }, { "[1 2]", 3 },
-                  { "01", 1 },         { "1.", 2 },         { "-", 1 },          { "\"a", 0 },        { "\"\\x\"", 2 },
-                  { "\"\\u12\"", 3 },  { "nul", 0 },        { "NaN", 0 },        { "{\"a\" 1}", 5 },  { "[1] x", 4 },
-                  { "\"\xff\"", 1 },   { "\"a\nb\"", 2 },   { "{a:1}", 1 },      { "'a'", 0 },        { "1e", 2 } };
+    } cases[] = { { "", 0 },          { "{", 1 },        { "[1,]", 3 },  { "{\"a\":1,}", 7 }, { "[1 2]", 3 },
+                  { "01", 1 },        { "1.", 2 },       { "-", 1 },     { "\"a", 0 },        { "\"\\x\"", 2 },
+                  { "\"\\u12\"", 3 }, { "nul", 0 },      { "NaN", 0 },   { "{\"a\" 1}", 5 },  { "[1] x", 4 },
+                  { "\"\xff\"", 1 },  { "\"a\nb\"", 2 }, { "{a:1}", 1 }, { "'a'", 0 },        { "1e", 2 } };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         json_value *value;
@@ -113,7 +114,9 @@ static void numbers_are_what_they_say(void **state)
     int64_t n;
     double x;
     (void)state;
-    assert_int_equal(json_parse(&value, SLICE("[3,3.0,3e0,3.5,9223372036854775807,9223372036854775808,1e999,-1]"), NULL, NULL), DS4_OK);
+    assert_int_equal(
+        json_parse(&value, SLICE("[3,3.0,3e0,3.5,9223372036854775807,9223372036854775808,1e999,-1]"), NULL, NULL),
+        DS4_OK);
     for (size_t i = 0; i < 3; i++) {
         assert_true(json_int64(json_at(value, i), &n));
         assert_int_equal(n, 3);

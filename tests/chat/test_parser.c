@@ -105,21 +105,28 @@ typedef struct expectation {
 
 static void check(const expectation *e, const slice *stops, size_t n_stops)
 {
-    const chat_tool tool = { SLICE("f"), SLICE("{\"name\": \"f\", \"parameters\": {\"properties\": {\"s\": {\"type\": \"string\"}}}}") };
-    const chat_parser_options options = { .thinking_open = e->thinking, .allow_tools = e->tools, .tools = &tool, .n_tools = 1,
-                                          .stops = stops, .n_stops = n_stops };
+    const chat_tool tool = {
+        SLICE("f"), SLICE("{\"name\": \"f\", \"parameters\": {\"properties\": {\"s\": {\"type\": \"string\"}}}}")
+    };
+    const chat_parser_options options = { .thinking_open = e->thinking,
+                                          .allow_tools = e->tools,
+                                          .tools = &tool,
+                                          .n_tools = 1,
+                                          .stops = stops,
+                                          .n_stops = n_stops };
     for (int bytewise = 0; bytewise < 2; bytewise++) {
         outcome o = run(e->text, &options, bytewise, e->cut);
         if (strcmp(o.seen.out.data ? o.seen.out.data : "", e->seen) != 0 || o.outcome != e->outcome)
-            fail_msg("'%s'\n gave '%s' (%d)\n want '%s' (%d)", e->text, o.seen.out.data ? o.seen.out.data : "", o.outcome, e->seen,
-                     e->outcome);
+            fail_msg("'%s'\n gave '%s' (%d)\n want '%s' (%d)", e->text, o.seen.out.data ? o.seen.out.data : "",
+                     o.outcome, e->seen, e->outcome);
         buffer_free(&o.seen.out);
     }
 }
 
-#define CALL(inside) "<" DSML "tool_calls>\n" inside "\n</" DSML "tool_calls>"
+#define CALL(inside)         "<" DSML "tool_calls>\n" inside "\n</" DSML "tool_calls>"
 #define INVOKE(name, inside) "<" DSML "invoke name=\"" name "\">\n" inside "\n</" DSML "invoke>"
-#define PARAMETER(key, string, value) "<" DSML "parameter name=\"" key "\" string=\"" string "\">" value "</" DSML "parameter>"
+#define PARAMETER(key, string, value)                                                                                  \
+    "<" DSML "parameter name=\"" key "\" string=\"" string "\">" value "</" DSML "parameter>"
 #define END "<\uff5cend\u2581of\u2581sentence\uff5c>"
 
 static void answers_are_understood(void **state)
@@ -133,23 +140,30 @@ static void answers_are_understood(void **state)
         /* calls */
         { "ok\n\n" CALL(INVOKE("f", PARAMETER("s", "true", "x \"y\"") "\n" PARAMETER("n", "false", "[1, 2]"))),
           "C:ok[0 f {\"s\":\"x \\\"y\\\"\",\"n\":[1,2]}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
-        { CALL(INVOKE("f", "") "\n" INVOKE("g", PARAMETER("a", "true", ""))), "[0 f {}][1 g {\"a\":\"\"}]", CHAT_OUTCOME_TOOL_CALLS, false,
-          true, false },
-        { "r</think>\n\n" CALL(INVOKE("f", PARAMETER("s", "true", "1"))), "R:r[0 f {\"s\":\"1\"}]", CHAT_OUTCOME_TOOL_CALLS, true, true,
-          false },
+        { CALL(INVOKE("f", "") "\n" INVOKE("g", PARAMETER("a", "true", ""))), "[0 f {}][1 g {\"a\":\"\"}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { "r</think>\n\n" CALL(INVOKE("f", PARAMETER("s", "true", "1"))), "R:r[0 f {\"s\":\"1\"}]",
+          CHAT_OUTCOME_TOOL_CALLS, true, true, false },
         /* a value may hold anything, even its own closing tag in the escaped form, and tags without the token */
-        { CALL(INVOKE("f", PARAMETER("s", "true", "a</b>&lt;/" "\uff5c" "DSML\uff5cparameter> <x> &amp;"))),
-          "[0 f {\"s\":\"a</b>&lt;/\uff5c" "DSML\uff5cparameter> <x> &amp;\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", PARAMETER("s", "true",
+                                     "a</b>&lt;/"
+                                     "\uff5c"
+                                     "DSML\uff5cparameter> <x> &amp;"))),
+          "[0 f {\"s\":\"a</b>&lt;/\uff5c"
+          "DSML\uff5cparameter> <x> &amp;\"}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { CALL(INVOKE("f", PARAMETER("s", "true", "1") "\n" PARAMETER("s", "true", "2"))), "[0 f {\"s\":\"1\"}]",
           CHAT_OUTCOME_TOOL_CALLS, false, true, false },
-        { CALL(INVOKE("f", PARAMETER("n", "false", "not json"))), "[0 f {\"n\":\"not json\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", PARAMETER("n", "false", "not json"))), "[0 f {\"n\":\"not json\"}]", CHAT_OUTCOME_TOOL_CALLS,
+          false, true, false },
         /* repaired: no `string`, missing closing tag of the block, plain names */
-        { CALL(INVOKE("f", "<" DSML "parameter name=\"s\">12</" DSML "parameter>")), "[0 f {\"s\":\"12\"}]", CHAT_OUTCOME_TOOL_CALLS, false,
-          true, false },
-        { CALL(INVOKE("f", "<" DSML "parameter name=\"n\">12</" DSML "parameter>")), "[0 f {\"n\":12}]", CHAT_OUTCOME_TOOL_CALLS, false, true,
-          false },
+        { CALL(INVOKE("f", "<" DSML "parameter name=\"s\">12</" DSML "parameter>")), "[0 f {\"s\":\"12\"}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", "<" DSML "parameter name=\"n\">12</" DSML "parameter>")), "[0 f {\"n\":12}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { "<" DSML "tool_calls>\n" INVOKE("f", "") END, "[0 f {}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
-        { "<tool_calls>\n<invoke name=\"f\">\n<parameter name=\"s\" string=\"true\">x</parameter>\n</invoke>\n</tool_calls>",
+        { "<tool_calls>\n<invoke name=\"f\">\n<parameter name=\"s\" "
+          "string=\"true\">x</parameter>\n</invoke>\n</tool_calls>",
           "[0 f {\"s\":\"x\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         /* not repaired */
         { "<" DSML "tool_calls>\nhm" END, "C:<" DSML "tool_calls>\nhm", CHAT_OUTCOME_STOP, false, true, false },
@@ -180,7 +194,8 @@ static void stop_strings_end_content_and_only_content(void **state)
 /* 3.2: structure is greedy, payload is not. */
 static void only_payload_is_sampled(void **state)
 {
-    static const char text[] = "a" CALL(INVOKE("f", PARAMETER("s", "true", "QQ") "\n" PARAMETER("n", "false", "[\"QQ\", 7]")));
+    static const char text[] =
+        "a" CALL(INVOKE("f", PARAMETER("s", "true", "QQ") "\n" PARAMETER("n", "false", "[\"QQ\", 7]")));
     const chat_parser_options options = { .allow_tools = true };
     token_list ids = { 0 };
     chat_parser *p;

@@ -9,7 +9,10 @@
 #include <string.h>
 
 #define TEXT(literal) .texts = &(slice){ literal, sizeof(literal) - 1 }, .n_texts = 1
-#define MESSAGE(who, literal) { .role = who, TEXT(literal) }
+#define MESSAGE(who, literal)                                                                                          \
+    {                                                                                                                  \
+        .role = who, TEXT(literal)                                                                                     \
+    }
 
 static void hex_of(slice text, char out[65])
 {
@@ -36,8 +39,9 @@ static void assert_rendered(const chat_prompt *prompt, size_t size, const char *
     text_spans_free(&spans);
 }
 
-#define RENDER(size, sha256, list, ...)                                                                                     \
-    assert_rendered(&(chat_prompt){ .messages = list, .n_messages = sizeof list / sizeof list[0], __VA_ARGS__ }, size, sha256)
+#define RENDER(size, sha256, list, ...)                                                                                \
+    assert_rendered(&(chat_prompt){ .messages = list, .n_messages = sizeof list / sizeof list[0], __VA_ARGS__ }, size, \
+                    sha256)
 
 static void plain_conversations(void **state)
 {
@@ -48,17 +52,25 @@ static void plain_conversations(void **state)
                                   MESSAGE(CHAT_USER, "Bye") };
     const chat_message merge[] = { MESSAGE(CHAT_SYSTEM, "S"), MESSAGE(CHAT_USER, "A"), MESSAGE(CHAT_USER, "B") };
     const chat_message format[] = { MESSAGE(CHAT_SYSTEM, "S"), MESSAGE(CHAT_USER, "P") };
-    const chat_message reminder[] = { MESSAGE(CHAT_SYSTEM, "S"), MESSAGE(CHAT_REMINDER, "2026-01-02, Rome"), MESSAGE(CHAT_USER, "Q") };
-    const chat_message prefill[] = { MESSAGE(CHAT_SYSTEM, "S"), MESSAGE(CHAT_USER, "Go on"), MESSAGE(CHAT_ASSISTANT, "Once upon") };
+    const chat_message reminder[] = { MESSAGE(CHAT_SYSTEM, "S"), MESSAGE(CHAT_REMINDER, "2026-01-02, Rome"),
+                                      MESSAGE(CHAT_USER, "Q") };
+    const chat_message prefill[] = { MESSAGE(CHAT_SYSTEM, "S"), MESSAGE(CHAT_USER, "Go on"),
+                                     MESSAGE(CHAT_ASSISTANT, "Once upon") };
     (void)state;
-    RENDER(82, "94f31f8587bddba9c1758690a32a6104182fae11131638862bbe96aebe1c3ef9", hi, .mode = CHAT_THINK_NONE); /* V1 */
-    RENDER(81, "c599b1262f04cc7d1587389632bbaf777cab9bfa28c7fde08dec6b10084088b5", hi, .mode = CHAT_THINK_HIGH); /* V2 */
-    RENDER(140, "8dc5fad51b7e6a2a91819cfc35366418c6595565321d4c1cdcc14b95256484bb", drop, .mode = CHAT_THINK_HIGH); /* V3 */
-    RENDER(71, "b2af22c851a2ca3ed8ae389e34828128c815deca42f23c395feaf488728ab334", merge, .mode = CHAT_THINK_NONE); /* V4 */
+    RENDER(82, "94f31f8587bddba9c1758690a32a6104182fae11131638862bbe96aebe1c3ef9", hi,
+           .mode = CHAT_THINK_NONE); /* V1 */
+    RENDER(81, "c599b1262f04cc7d1587389632bbaf777cab9bfa28c7fde08dec6b10084088b5", hi,
+           .mode = CHAT_THINK_HIGH); /* V2 */
+    RENDER(140, "8dc5fad51b7e6a2a91819cfc35366418c6595565321d4c1cdcc14b95256484bb", drop,
+           .mode = CHAT_THINK_HIGH); /* V3 */
+    RENDER(71, "b2af22c851a2ca3ed8ae389e34828128c815deca42f23c395feaf488728ab334", merge,
+           .mode = CHAT_THINK_NONE); /* V4 */
     RENDER(173, "676e9f65b3a59874c30cdf1480cf37f103110ff731a164ce1270fe7b39da9e34", format, .mode = CHAT_THINK_NONE,
            .response_format = SLICE("{\"type\": \"json_object\"}")); /* V8 */
-    RENDER(106, "2cbb93e31824af7667b3e8cdfdd51e056db2a3378b9ce9d7df3a0645d5acbcbe", reminder, .mode = CHAT_THINK_HIGH); /* V14 */
-    RENDER(81, "46f17027ba6258d945a4117e2948788e1401b3ebe4b4b46d69da1a857500ba38", prefill, .mode = CHAT_THINK_NONE); /* V15 */
+    RENDER(106, "2cbb93e31824af7667b3e8cdfdd51e056db2a3378b9ce9d7df3a0645d5acbcbe", reminder,
+           .mode = CHAT_THINK_HIGH); /* V14 */
+    RENDER(81, "46f17027ba6258d945a4117e2948788e1401b3ebe4b4b46d69da1a857500ba38", prefill,
+           .mode = CHAT_THINK_NONE); /* V15 */
 }
 
 static void effort_texts(void **state)
@@ -66,7 +78,8 @@ static void effort_texts(void **state)
     const chat_message q[] = { MESSAGE(CHAT_SYSTEM, "S"), MESSAGE(CHAT_USER, "Q") };
     char hex[65];
     (void)state;
-    RENDER(543, "af8a3ae980a5ebcd64c96305f8c57bba3ba755628074a4c8e29979d6f28bb000", q, .mode = CHAT_THINK_MAX); /* V11 */
+    RENDER(543, "af8a3ae980a5ebcd64c96305f8c57bba3ba755628074a4c8e29979d6f28bb000", q,
+           .mode = CHAT_THINK_MAX); /* V11 */
     RENDER(543, "af8a3ae980a5ebcd64c96305f8c57bba3ba755628074a4c8e29979d6f28bb000", q, .mode = CHAT_THINK_HIGH,
            .profile = CHAT_V4_0731);
     RENDER(172, "4b8a7ee189630426421a5f7effa495dd5fa28d92ce8f125dbf983a95f6e3e4c1", q, .mode = CHAT_THINK_HIGH,
@@ -103,19 +116,22 @@ static void the_tools_block_of_each_profile(void **state)
 
 static void tools(void **state)
 {
-    const chat_tool tool = {
-        SLICE("get_weather"),
-        SLICE("{\"name\": \"get_weather\", \"description\": \"Weather for a city\", \"parameters\": {\"type\": \"object\", "
-              "\"properties\": {\"city\": {\"type\": \"string\"}, \"days\": {\"type\": \"integer\"}}, \"required\": [\"city\"]}}")
-    };
+    const chat_tool tool = { SLICE("get_weather"), SLICE("{\"name\": \"get_weather\", \"description\": \"Weather for a "
+                                                         "city\", \"parameters\": {\"type\": \"object\", "
+                                                         "\"properties\": {\"city\": {\"type\": \"string\"}, \"days\": "
+                                                         "{\"type\": \"integer\"}}, \"required\": [\"city\"]}}") };
     const chat_call call = { SLICE("call_1"), SLICE("get_weather"), SLICE("{\"city\":\"Rome\",\"days\":2}") };
-    const chat_message asked[] = { MESSAGE(CHAT_SYSTEM, "You are helpful."), MESSAGE(CHAT_USER, "Weather in Rome for 2 days?") };
-    const chat_message answered[] = { asked[0],
-                                      asked[1],
-                                      { .role = CHAT_ASSISTANT, .reasoning = SLICE("Need the tool."), .calls = &call, .n_calls = 1 },
-                                      { .role = CHAT_TOOL, TEXT("sunny, 24"), .call_id = SLICE("call_1") } };
+    const chat_message asked[] = { MESSAGE(CHAT_SYSTEM, "You are helpful."),
+                                   MESSAGE(CHAT_USER, "Weather in Rome for 2 days?") };
+    const chat_message answered[] = {
+        asked[0],
+        asked[1],
+        { .role = CHAT_ASSISTANT, .reasoning = SLICE("Need the tool."), .calls = &call, .n_calls = 1 },
+        { .role = CHAT_TOOL, TEXT("sunny, 24"), .call_id = SLICE("call_1") }
+    };
     const chat_call two[] = { { SLICE("c1"), SLICE("f"), SLICE("{\"x\":\"1\"}") },
-                              { SLICE("c2"), SLICE("g"), SLICE("{\"y\":[1,2],\"o\":{\"k\":\"v\"},\"z\":null,\"b\":true}") } };
+                              { SLICE("c2"), SLICE("g"),
+                                SLICE("{\"y\":[1,2],\"o\":{\"k\":\"v\"},\"z\":null,\"b\":true}") } };
     const chat_message results[] = { MESSAGE(CHAT_SYSTEM, "S"),
                                      MESSAGE(CHAT_USER, "go"),
                                      { .role = CHAT_ASSISTANT, .reasoning = SLICE("R"), .calls = two, .n_calls = 2 },
@@ -123,13 +139,16 @@ static void tools(void **state)
                                      { .role = CHAT_TOOL, TEXT("FIRST"), .call_id = SLICE("c1") },
                                      MESSAGE(CHAT_USER, "and also this") };
     const chat_call now = { .name = SLICE("now"), .arguments = SLICE("{}") };
-    const chat_message bare[] = { MESSAGE(CHAT_SYSTEM, "S"), MESSAGE(CHAT_USER, "go"), { .role = CHAT_ASSISTANT, .calls = &now, .n_calls = 1 } };
+    const chat_message bare[] = { MESSAGE(CHAT_SYSTEM, "S"),
+                                  MESSAGE(CHAT_USER, "go"),
+                                  { .role = CHAT_ASSISTANT, .calls = &now, .n_calls = 1 } };
     (void)state;
     RENDER(1288, "3718df2931930cfb773f69b88cc3d4750ccafd516fe12be22c941754255986ca", asked, .mode = CHAT_THINK_HIGH,
            .tools = &tool, .n_tools = 1); /* V5 */
     RENDER(1661, "8351e5d8b7976abf8000c7bc92f967a405f4ffe62b01e274efb53af38240f304", answered, .mode = CHAT_THINK_HIGH,
            .tools = &tool, .n_tools = 1); /* V6 */
-    RENDER(730, "32635362a5eee7829132c7544cbc770c498c180637b3991c0722f14497ba51cf", results, .mode = CHAT_THINK_HIGH); /* V7 */
+    RENDER(730, "32635362a5eee7829132c7544cbc770c498c180637b3991c0722f14497ba51cf", results,
+           .mode = CHAT_THINK_HIGH); /* V7 */
     RENDER(195, "6204f2292a05bfd33b0b10d4204775ba5344d2f2400abebceaf369706f71a006", bare, .mode = CHAT_THINK_NONE,
            .omit_generation_header = true); /* V9 */
 }
@@ -137,7 +156,8 @@ static void tools(void **state)
 /* V10: what a user types never becomes a control token. */
 static void spellings_in_messages_stay_text(void **state)
 {
-    const chat_message list[] = { MESSAGE(CHAT_SYSTEM, "S"), MESSAGE(CHAT_USER, "see <\uff5cAssistant\uff5c> and </think> here") };
+    const chat_message list[] = { MESSAGE(CHAT_SYSTEM, "S"),
+                                  MESSAGE(CHAT_USER, "see <\uff5cAssistant\uff5c> and </think> here") };
     const chat_prompt prompt = { .messages = list, .n_messages = 2, .mode = CHAT_THINK_NONE };
     static const text_special want[] = { TEXT_BOS, TEXT_USER, TEXT_ASSISTANT, TEXT_THINK_END };
     text_spans spans = { 0 };

@@ -133,7 +133,8 @@ static void check_restore(uint32_t position, uint32_t chunk, uint64_t seed)
 static void a_restored_sequence_is_the_one_that_was_saved(void **state)
 {
     (void)state;
-    const uint32_t positions[] = { 1, 2, 3, 4, 5, 7, 8, 9, 23, 24, 25, 47, 48, 49, 71, 95, 96, 97, 98, 99, 100, 131, 299, 300 };
+    const uint32_t positions[] = { 1,  2,  3,  4,  5,  7,  8,  9,  23,  24,  25,  47,
+                                   48, 49, 71, 95, 96, 97, 98, 99, 100, 131, 299, 300 };
     for (size_t i = 0; i < sizeof positions / sizeof positions[0]; i++)
         check_restore(positions[i], 1 + (uint32_t)(i * 5 % 40), 1000 + i);
 }

@@ -25,8 +25,8 @@ static uint32_t plain_draw(const float *z, const engine_sampling *o, double u)
         if (isfinite(z[i]))
             order[n++] = i;
     for (size_t i = 1; i < n; i++)
-        for (size_t k = i; k > 0 && (z[order[k]] > z[order[k - 1]] ||
-                                     (z[order[k]] == z[order[k - 1]] && order[k] < order[k - 1]));
+        for (size_t k = i;
+             k > 0 && (z[order[k]] > z[order[k - 1]] || (z[order[k]] == z[order[k - 1]] && order[k] < order[k - 1]));
              k--) {
             const uint32_t swap = order[k];
             order[k] = order[k - 1];

@@ -10,7 +10,8 @@ enum { FIRST_BYTE = 9 };
 
 static text_tokenizer *the_tokenizer(void)
 {
-    static const char *const merges[] = { "i n", "v o", "in vo", "p a", "r a", "pa ra", "\" >", "< /", "n a", "m e", "na me" };
+    static const char *const merges[] = { "i n",  "v o", "in vo", "p a", "r a",  "pa ra",
+                                          "\" >", "< /", "n a",   "m e", "na me" };
     static text_tokenizer *t;
     if (!t) {
         gguf_builder b = { 0 };
@@ -18,7 +19,8 @@ static text_tokenizer *the_tokenizer(void)
         size_t size;
         hash_start(NULL);
         gb_tokenizer(&b, merges, sizeof merges / sizeof merges[0]);
-        if (gguf_open_bytes(&file, gb_finish(&b, &size), size, NULL) != DS4_OK || text_tokenizer_open(&t, file, NULL, NULL) != DS4_OK)
+        if (gguf_open_bytes(&file, gb_finish(&b, &size), size, NULL) != DS4_OK ||
+            text_tokenizer_open(&t, file, NULL, NULL) != DS4_OK)
             abort();
     }
     return t;
@@ -53,10 +55,16 @@ static void run(const uint8_t *data, size_t size, bool merged, record *r)
 {
     static const uint32_t controls[] = { 6, 4, 5, 1, 6 };
     const text_tokenizer *t = the_tokenizer();
-    const chat_tool tool = { SLICE("f"), SLICE("{\"name\": \"f\", \"parameters\": {\"properties\": {\"s\": {\"type\": \"string\"}}}}") };
+    const chat_tool tool = {
+        SLICE("f"), SLICE("{\"name\": \"f\", \"parameters\": {\"properties\": {\"s\": {\"type\": \"string\"}}}}")
+    };
     const slice stop = SLICE("STOP");
-    const chat_parser_options options = { .thinking_open = size > 0 && data[0] == 'R', .allow_tools = true, .tools = &tool, .n_tools = 1,
-                                          .stops = &stop, .n_stops = 1 };
+    const chat_parser_options options = { .thinking_open = size > 0 && data[0] == 'R',
+                                          .allow_tools = true,
+                                          .tools = &tool,
+                                          .n_tools = 1,
+                                          .stops = &stop,
+                                          .n_stops = 1 };
     token_list ids = { 0 };
     chat_verdict verdict = CHAT_GO_ON;
     chat_outcome outcome;

@@ -13,8 +13,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     hash_start(NULL);
     if (request_read(&r, (slice){ (const char *)data, size }, &options, 8192, 2048, &e)) {
         text_spans spans = { 0 };
-        const chat_prompt prompt = { .mode = r.mode, .messages = r.messages, .n_messages = r.n_messages, .tools = r.tools,
-                                     .n_tools = r.n_tools, .response_format = r.response_format };
+        const chat_prompt prompt = { .mode = r.mode,
+                                     .messages = r.messages,
+                                     .n_messages = r.n_messages,
+                                     .tools = r.tools,
+                                     .n_tools = r.n_tools,
+                                     .response_format = r.response_format };
         chat_render(&prompt, &spans, NULL, NULL);
         text_spans_free(&spans);
     } else if (e.status < 400 || !e.message[0]) {

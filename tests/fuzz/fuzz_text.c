@@ -6,7 +6,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static text_tokenizer *the_tokenizer(void)
 {
-    static const char *const merges[] = { "t h", "th i", "thi n", "thin k", "< /", "\u0120 a", "a a", "aa aa", "\u00ef \u00bd" };
+    static const char *const merges[] = { "t h",      "th i", "thi n", "thin k",       "< /",
+                                          "\u0120 a", "a a",  "aa aa", "\u00ef \u00bd" };
     static text_tokenizer *t;
     if (!t) {
         gguf_builder b = { 0 };
@@ -14,7 +15,8 @@ static text_tokenizer *the_tokenizer(void)
         size_t size;
         hash_start(NULL);
         gb_tokenizer(&b, merges, sizeof merges / sizeof merges[0]);
-        if (gguf_open_bytes(&file, gb_finish(&b, &size), size, NULL) != DS4_OK || text_tokenizer_open(&t, file, NULL, NULL) != DS4_OK)
+        if (gguf_open_bytes(&file, gb_finish(&b, &size), size, NULL) != DS4_OK ||
+            text_tokenizer_open(&t, file, NULL, NULL) != DS4_OK)
             abort();
     }
     return t;

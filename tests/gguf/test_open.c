@@ -106,8 +106,10 @@ static void the_magic_has_hints(void **state)
     assert_refused("PK\3\4aaaaaaaaaaaaaaaaaaaaaaaaaa", 30, "zip archive");
     assert_refused("GGUF\0\0\0\3................", 24, "big-endian GGUF is not supported");
     assert_refused("GGUF\2\0\0\0................", 24, "GGUF version 2 is not supported (need 3)");
-    assert_refused("GGUF\3\0\0\0\0\0\0\0\0\0\0\0\377\377\377\377\0\0\0\0", 24, "metadata entries, impossible for a file of 24 bytes");
-    assert_refused("GGUF\3\0\0\0\377\377\377\377\377\377\377\377\0\0\0\0\0\0\0\0", 24, "tensors, impossible for a file of 24 bytes");
+    assert_refused("GGUF\3\0\0\0\0\0\0\0\0\0\0\0\377\377\377\377\0\0\0\0", 24,
+                   "metadata entries, impossible for a file of 24 bytes");
+    assert_refused("GGUF\3\0\0\0\377\377\377\377\377\377\377\377\0\0\0\0\0\0\0\0", 24,
+                   "tensors, impossible for a file of 24 bytes");
 }
 
 static void metadata_is_checked(void **state)

@@ -7,7 +7,9 @@
 
 stub_world stub;
 
-struct engine { engine_about about; };
+struct engine {
+    engine_about about;
+};
 struct engine_sequence {
     token_list tokens;
     float logits[STUB_VOCAB];

@@ -56,8 +56,8 @@ void gb_i32s(gguf_builder *b, const char *key, const int32_t *values, size_t n)
         must(buffer_append_u32(&b->values, (uint32_t)values[i]));
 }
 
-void gb_tensor(gguf_builder *b, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims, const void *data,
-               size_t size)
+void gb_tensor(gguf_builder *b, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims,
+               const void *data, size_t size)
 {
     put_string(&b->tensors, name);
     must(buffer_append_u32(&b->tensors, n_dims));
@@ -104,7 +104,7 @@ void gb_tokenizer(gguf_builder *b, const char *const *merges, size_t n)
                                             "<\uff5cSystem\uff5c>" };
     enum { N_SPECIALS = sizeof specials / sizeof specials[0] };
     const size_t total = N_SPECIALS + 256 + n;
-    char (*texts)[64] = calloc(total, sizeof *texts);
+    char(*texts)[64] = calloc(total, sizeof *texts);
     const char **tokens = calloc(total, sizeof *tokens);
     int32_t *types = calloc(total, sizeof *types);
     if (!texts || !tokens || !types)

@@ -16,8 +16,8 @@ void gb_i32s(gguf_builder *b, const char *key, const int32_t *values, size_t n);
 /* A value of any type, its bytes as they are to stand there. */
 void gb_raw(gguf_builder *b, const char *key, uint32_t type, const void *bytes, size_t size);
 /* A directory entry and `size` bytes of data (zeros if `data` is NULL), padded to 32. */
-void gb_tensor(gguf_builder *b, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims, const void *data,
-               size_t size);
+void gb_tensor(gguf_builder *b, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims,
+               const void *data, size_t size);
 /* Header, values, directory, padding, data. Frees the builder; free() the result (8-byte aligned). */
 char *gb_finish(gguf_builder *b, size_t *size);
 

@@ -11,7 +11,9 @@
 #include <cmocka.h>
 
 /* xorshift64*; the same numbers on every machine. */
-typedef struct test_random { uint64_t state; } test_random;
+typedef struct test_random {
+    uint64_t state;
+} test_random;
 test_random test_random_seeded(uint64_t seed);
 uint64_t test_random_u64(test_random *r);
 uint32_t test_random_below(test_random *r, uint32_t n); /* 0 .. n-1 */

@@ -12,8 +12,22 @@ enum { U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9 };
 enum { TENSOR_F32 = 0, TENSOR_I32 = 26, ALIGNMENT = 32 };
 
 enum {
-    LAYERS = 6, EMBD = 32, HEADS = 4, HEAD_DIM = 32, ROPE = 8, Q_RANK = 16, GROUPS = 2, O_RANK = 8,
-    INDEX_HEADS = 4, INDEX_DIM = 32, TOP_K = 6, EXPERTS = 4, USED = 2, FF = 16, HASHED = 1, STREAMS = 2
+    LAYERS = 6,
+    EMBD = 32,
+    HEADS = 4,
+    HEAD_DIM = 32,
+    ROPE = 8,
+    Q_RANK = 16,
+    GROUPS = 2,
+    O_RANK = 8,
+    INDEX_HEADS = 4,
+    INDEX_DIM = 32,
+    TOP_K = 6,
+    EXPERTS = 4,
+    USED = 2,
+    FF = 16,
+    HASHED = 1,
+    STREAMS = 2
 };
 static const int32_t ratios[LAYERS] = { 0, 4, 8, 4, 6, 4 };
 
@@ -236,9 +250,14 @@ static void put_byte_symbol(buffer *b, unsigned byte)
 
 static void put_tokenizer(writer *w)
 {
-    static const char *const specials[] = { "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>",
-                                            "<｜Assistant｜>",         "<think>",                "</think>",
-                                            "｜DSML｜",                "<｜latest_reminder｜>" };
+    static const char *const specials[] = { "<｜begin▁of▁sentence｜>",
+                                            "<｜end▁of▁sentence｜>",
+                                            "<｜User｜>",
+                                            "<｜Assistant｜>",
+                                            "<think>",
+                                            "</think>",
+                                            "｜DSML｜",
+                                            "<｜latest_reminder｜>" };
     enum { N_SPECIALS = sizeof specials / sizeof specials[0] };
     char unused[16];
     put_text(w, "tokenizer.ggml.model", "gpt2");

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const merges[] = { "h e", "l l", "he ll", "hell o", "\u0120 w", "a a", "aa aa", "< /", "t h", "th i" };
+static const char *const merges[] = {
+    "h e", "l l", "he ll", "hell o", "\u0120 w", "a a", "aa aa", "< /", "t h", "th i"
+};
 enum { N_MERGES = sizeof merges / sizeof merges[0], FIRST_BYTE = 9, FIRST_MERGE = 9 + 256 };
 
 static gguf_file *file;
@@ -103,8 +105,9 @@ static void lower_ranks_merge_first_and_equal_pairs_from_the_left(void **state)
     assert_ids("hell", (uint32_t[]){ FIRST_MERGE + 2 }, 1);
     assert_ids("aaaaa", (uint32_t[]){ FIRST_MERGE + 6, FIRST_BYTE + 'a' }, 2);
     assert_ids("aaa", (uint32_t[]){ FIRST_MERGE + 5, FIRST_BYTE + 'a' }, 2);
-    assert_ids("hello world", (uint32_t[]){ FIRST_MERGE + 3, FIRST_MERGE + 4, FIRST_BYTE + 'o', FIRST_BYTE + 'r', FIRST_BYTE + 'l',
-                                            FIRST_BYTE + 'd' },
+    assert_ids("hello world",
+               (uint32_t[]){ FIRST_MERGE + 3, FIRST_MERGE + 4, FIRST_BYTE + 'o', FIRST_BYTE + 'r', FIRST_BYTE + 'l',
+                             FIRST_BYTE + 'd' },
                6);
 }
 
@@ -131,8 +134,21 @@ static void decode(const token_list *ids, buffer *out)
 /* 1.4: for any bytes whatever, the ids hold no control token, and give the bytes back. */
 static void text_never_becomes_a_control_token(void **state)
 {
-    static const char *const parts[] = { "<think>", "</think>", "<\uff5cUser\uff5c>", "\uff5cDSML\uff5c", "hello", " ", "\n", "\xff",
-                                         "\xe4\xbd", "12", "\u4f60", "<", "\uff5c", "a", "think>" };
+    static const char *const parts[] = { "<think>",
+                                         "</think>",
+                                         "<\uff5cUser\uff5c>",
+                                         "\uff5cDSML\uff5c",
+                                         "hello",
+                                         " ",
+                                         "\n",
+                                         "\xff",
+                                         "\xe4\xbd",
+                                         "12",
+                                         "\u4f60",
+                                         "<",
+                                         "\uff5c",
+                                         "a",
+                                         "think>" };
     test_random r = test_random_seeded(20261124);
     (void)state;
     for (int round = 0; round < 2000; round++) {

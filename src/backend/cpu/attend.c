@@ -59,7 +59,8 @@ static void attend_task(void *arg, uint32_t i_task, uint32_t worker)
     const attend_job *job = arg;
     const backend_attend *a = job->a;
     cpu_worker *w = &job->b->workers[worker];
-    const uint32_t i = i_task / job->n_blocks, first_head = i_task % job->n_blocks * HEAD_BLOCK, t = job->span->first + i;
+    const uint32_t i = i_task / job->n_blocks, first_head = i_task % job->n_blocks * HEAD_BLOCK,
+                   t = job->span->first + i;
     const uint32_t n_heads = a->n_heads - first_head < HEAD_BLOCK ? a->n_heads - first_head : HEAD_BLOCK;
     const float *x[HEAD_BLOCK];
     const size_t n = visible_rows(job, i, w->rows);

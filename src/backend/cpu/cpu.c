@@ -194,9 +194,9 @@ static bool new_scratch(cpu_backend *b, const backend_limits *l)
     /* Vectors of one product: a slot's hidden row, a group of heads, or a stream. */
     b->n_vectors_max = larger(slots, T * larger(l->n_heads, l->n_streams));
     good = NEW(b->q, T * l->n_input_max) && NEW(b->q_scale, T * l->n_input_max / QUANT_Q8_BLOCK) &&
-           NEW(b->q_rows, 2 * b->n_vectors_max) && NEW(b->x_rows, 2 * b->n_vectors_max) && NEW(b->hidden, slots * l->ff_dim) &&
-           NEW(b->parts, slots * l->n_embd) && NEW(b->by_expert, 2 * slots) && NEW(b->offsets, larger(l->n_experts, 1) + 1) &&
-           NEW(b->workers, b->base.n_threads);
+           NEW(b->q_rows, 2 * b->n_vectors_max) && NEW(b->x_rows, 2 * b->n_vectors_max) &&
+           NEW(b->hidden, slots * l->ff_dim) && NEW(b->parts, slots * l->n_embd) && NEW(b->by_expert, 2 * slots) &&
+           NEW(b->offsets, larger(l->n_experts, 1) + 1) && NEW(b->workers, b->base.n_threads);
     for (uint32_t i = 0; good && i < b->base.n_threads; i++) {
         cpu_worker *w = &b->workers[i];
         good = NEW(w->scores, larger(HEAD_BLOCK * (size_t)l->n_attend_max, 2 * (size_t)l->n_index_max)) &&

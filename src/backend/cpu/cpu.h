@@ -9,15 +9,15 @@
 #include "base/pool.h"
 
 enum {
-    ROW_BLOCK = 32,  /* rows of a matrix per task */
-    HEAD_BLOCK = 4   /* heads per attention task: they share the reading of the rows */
+    ROW_BLOCK = 32, /* rows of a matrix per task */
+    HEAD_BLOCK = 4  /* heads per attention task: they share the reading of the rows */
 };
 
 /* Scratch of one worker. */
 typedef struct cpu_worker {
-    float *scores;      /* [HEAD_BLOCK, n_attend_max], or [2, n_index_max] */
-    const float **rows; /* [n_attend_max] */
-    float *pooled;      /* [2, widest row] of the compressor */
+    float *scores;       /* [HEAD_BLOCK, n_attend_max], or [2, n_index_max] */
+    const float **rows;  /* [n_attend_max] */
+    float *pooled;       /* [2, widest row] of the compressor */
     const uint8_t **raw; /* [ROW_BLOCK] */
 } cpu_worker;
 
@@ -28,15 +28,15 @@ typedef struct cpu_backend {
     bool quantise;
     backend_limits limits;
     /* Scratch of a step; sizes follow from `limits`. */
-    int8_t *q;           /* quantised inputs */
+    int8_t *q; /* quantised inputs */
     float *q_scale;
-    q8_vector *q_rows;   /* [2, n_vectors_max]: of tokens, of experts' slots */
+    q8_vector *q_rows;    /* [2, n_vectors_max]: of tokens, of experts' slots */
     const float **x_rows; /* the same */
-    float *hidden;       /* [T k, ff] of the experts */
-    float *parts;        /* [T k, d] their outputs */
-    uint32_t *by_expert; /* [2, T k]: slots sorted by expert; where each slot went */
-    uint32_t *offsets;   /* [E + 1] */
-    cpu_worker *workers; /* [n_threads] */
+    float *hidden;        /* [T k, ff] of the experts */
+    float *parts;         /* [T k, d] their outputs */
+    uint32_t *by_expert;  /* [2, T k]: slots sorted by expert; where each slot went */
+    uint32_t *offsets;    /* [E + 1] */
+    cpu_worker *workers;  /* [n_threads] */
     size_t n_vectors_max;
 } cpu_backend;
 
@@ -65,7 +65,8 @@ void cpu_rmsnorm_row(float *y, const float *x, const float *w, size_t dim, float
 
 /* The operations; contracts in backend/backend.h. */
 void cpu_matmul(backend *b, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens, bool exact);
-void cpu_matmul_grouped(backend *b, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens, uint32_t n_groups);
+void cpu_matmul_grouped(backend *b, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens,
+                        uint32_t n_groups);
 void cpu_hc_mix(backend *b, const backend_hyper *h, float *a, float *post, float *comb, float *z, const float *x,
                 uint32_t n_tokens);
 void cpu_hc_merge(backend *b, const backend_hyper *h, float *x, const float *y, const float *post, const float *comb,

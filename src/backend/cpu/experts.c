@@ -128,8 +128,8 @@ static void narrow_task(void *arg, uint32_t i_task, uint32_t worker)
     const uint32_t d = job->e->down->n_rows;
     const uint32_t expert = i_task / job->n_blocks, row = i_task % job->n_blocks * ROW_BLOCK;
     const uint32_t n_rows = d - row < ROW_BLOCK ? d - row : ROW_BLOCK, at = b->offsets[expert];
-    cpu_rows(b, job->e->down, expert, row, n_rows, &job->v, at, b->offsets[expert + 1] - at, b->parts + (size_t)at * d + row, d,
-             &b->workers[worker]);
+    cpu_rows(b, job->e->down, expert, row, n_rows, &job->v, at, b->offsets[expert + 1] - at,
+             b->parts + (size_t)at * d + row, d, &b->workers[worker]);
 }
 
 static void sum_task(void *arg, uint32_t t, uint32_t worker)
@@ -150,7 +150,8 @@ static void sum_task(void *arg, uint32_t t, uint32_t worker)
 }
 
 /* cpu_prepare() lists vectors by a stride; slots want their token's vector instead. */
-static void spread_vectors(cpu_backend *b, const backend_experts *e, uint32_t n_tokens, uint32_t n_slots, cpu_vectors *v)
+static void spread_vectors(cpu_backend *b, const backend_experts *e, uint32_t n_tokens, uint32_t n_slots,
+                           cpu_vectors *v)
 {
     /* The lists of tokens stand first; the lists of slots follow, n_vectors_max entries later. */
     const float **x = b->x_rows + b->n_vectors_max;

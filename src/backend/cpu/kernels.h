@@ -18,11 +18,11 @@ typedef struct q8_vector {
 } q8_vector;
 
 /* out[j * stride + i] = sum over c < n of row i [c] * x[j][c], for i < n_rows, j < n_x. Rows are raw weights of one type. */
-typedef void tile_fn(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x, size_t n_x,
-                     size_t n);
+typedef void tile_fn(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x,
+                     size_t n_x, size_t n);
 /* The same for Q8_0 rows and quantised vectors; int32 inside a block, f32 across blocks in ascending order. */
-typedef void tile_q8_fn(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const q8_vector *x, size_t n_x,
-                        size_t n);
+typedef void tile_q8_fn(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const q8_vector *x,
+                        size_t n_x, size_t n);
 /* out[c] = sum over i < n_rows, ascending, of p[i] * rows[i][c], for c < dim. */
 typedef void weighted_sum_fn(float *out, const float *const *rows, const float *p, size_t n_rows, size_t dim);
 
@@ -30,7 +30,7 @@ enum { CPU_BASELINE = 0, CPU_AVX2 = 1, CPU_AVX512 = 2, CPU_NEON = 4 };
 
 typedef struct cpu_kernels {
     const char *name;
-    uint32_t needs; /* CPU_... */
+    uint32_t needs;                   /* CPU_... */
     tile_fn *f32, *f16, *bf16, *q8_0; /* by the type of the rows */
     tile_q8_fn *q8_0_q8;
     weighted_sum_fn *weighted_sum;

@@ -7,7 +7,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define ISA __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
+#define ISA    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
 #define INLINE ISA static inline __attribute__((always_inline))
 
 enum { LANES = 16, TILE_ROWS = 4, TILE_X = 4 };
@@ -82,7 +82,8 @@ INLINE float block_scale(const uint8_t *block)
 INLINE lanes load_q8_0(const uint8_t *row, size_t i)
 {
     const uint8_t *block = row + i / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
-    const __m512i q = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(block + 2 + i % QUANT_Q8_BLOCK)));
+    const __m512i q =
+        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(block + 2 + i % QUANT_Q8_BLOCK)));
     return _mm512_mul_ps(_mm512_set1_ps(block_scale(block)), _mm512_cvtepi32_ps(q));
 }
 
@@ -95,8 +96,8 @@ INLINE float one_q8_0(const uint8_t *row, size_t i)
 /* --- tiles ------------------------------------------------------------------------------------------------------- */
 
 /* The shapes are constants after inlining, so the accumulators live in registers. */
-INLINE void tile_fixed(float *out, size_t stride, const uint8_t *const *rows, const size_t n_rows, const float *const *x,
-                       const size_t n_x, size_t n, load_fn *load, load_one_fn *load_one)
+INLINE void tile_fixed(float *out, size_t stride, const uint8_t *const *rows, const size_t n_rows,
+                       const float *const *x, const size_t n_x, size_t n, load_fn *load, load_one_fn *load_one)
 {
     lanes acc[TILE_ROWS][TILE_X];
     size_t c = 0;
@@ -122,8 +123,8 @@ INLINE void tile_fixed(float *out, size_t stride, const uint8_t *const *rows, co
         }
 }
 
-INLINE void tile(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x, size_t n_x,
-                 size_t n, load_fn *load, load_one_fn *load_one)
+INLINE void tile(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x,
+                 size_t n_x, size_t n, load_fn *load, load_one_fn *load_one)
 {
     size_t i = 0;
     for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) {
@@ -142,11 +143,11 @@ INLINE void tile(float *out, size_t stride, const uint8_t *const *rows, size_t n
     }
 }
 
-#define TILE_OF(type)                                                                                                       \
-    ISA static void tile_##type(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows,                       \
-                                const float *const *x, size_t n_x, size_t n)                                                \
-    {                                                                                                                       \
-        tile(out, stride, rows, n_rows, x, n_x, n, load_##type, one_##type);                                                \
+#define TILE_OF(type)                                                                                                  \
+    ISA static void tile_##type(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows,                  \
+                                const float *const *x, size_t n_x, size_t n)                                           \
+    {                                                                                                                  \
+        tile(out, stride, rows, n_rows, x, n_x, n, load_##type, one_##type);                                           \
     }
 TILE_OF(f32)
 TILE_OF(f16)
@@ -234,6 +235,6 @@ ISA static void weighted_sum(float *out, const float *const *rows, const float *
     }
 }
 
-const cpu_kernels cpu_kernels_avx512 = { "avx512", CPU_AVX2 | CPU_AVX512, tile_f32,     tile_f16,
-                                       tile_bf16, tile_q8_0,  tile_q8_0_q8, weighted_sum };
+const cpu_kernels cpu_kernels_avx512 = { "avx512",  CPU_AVX2 | CPU_AVX512, tile_f32,    tile_f16, tile_bf16,
+                                         tile_q8_0, tile_q8_0_q8,          weighted_sum };
 #endif

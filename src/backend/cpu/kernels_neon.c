@@ -37,9 +37,9 @@ static inline float32x4_t load_q8_0(const uint8_t *row, size_t c)
     return vld1q_f32(values);
 }
 
-static inline __attribute__((always_inline)) void tile(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows,
-                                                       const float *const *x, size_t n_x, size_t n, uint32_t type,
-                                                       load_fn *load)
+static inline __attribute__((always_inline)) void tile(float *out, size_t stride, const uint8_t *const *rows,
+                                                       size_t n_rows, const float *const *x, size_t n_x, size_t n,
+                                                       uint32_t type, load_fn *load)
 {
     for (size_t j = 0; j < n_x; j++)
         for (size_t i = 0; i < n_rows; i++) {
@@ -58,11 +58,11 @@ static inline __attribute__((always_inline)) void tile(float *out, size_t stride
         }
 }
 
-#define TILE_OF(name, type)                                                                                                 \
-    static void tile_##name(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x,    \
-                            size_t n_x, size_t n)                                                                           \
-    {                                                                                                                       \
-        tile(out, stride, rows, n_rows, x, n_x, n, type, load_##name);                                                      \
+#define TILE_OF(name, type)                                                                                            \
+    static void tile_##name(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows,                      \
+                            const float *const *x, size_t n_x, size_t n)                                               \
+    {                                                                                                                  \
+        tile(out, stride, rows, n_rows, x, n_x, n, type, load_##name);                                                 \
     }
 TILE_OF(f32, QUANT_F32)
 TILE_OF(f16, QUANT_F16)

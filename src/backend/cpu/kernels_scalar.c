@@ -47,14 +47,14 @@ static inline void tile(float *out, size_t stride, const uint8_t *const *rows, s
         }
 }
 
-static void tile_f32(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x, size_t n_x,
-                     size_t n)
+static void tile_f32(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x,
+                     size_t n_x, size_t n)
 {
     tile(out, stride, rows, n_rows, x, n_x, n, load_f32);
 }
 
-static void tile_f16(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x, size_t n_x,
-                     size_t n)
+static void tile_f16(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const float *const *x,
+                     size_t n_x, size_t n)
 {
     tile(out, stride, rows, n_rows, x, n_x, n, load_f16);
 }
@@ -98,5 +98,5 @@ static void weighted_sum(float *out, const float *const *rows, const float *p, s
     }
 }
 
-const cpu_kernels cpu_kernels_scalar = { "scalar", CPU_BASELINE, tile_f32,     tile_f16,
-                                         tile_bf16, tile_q8_0,   tile_q8_0_q8, weighted_sum };
+const cpu_kernels cpu_kernels_scalar = { "scalar",  CPU_BASELINE, tile_f32,     tile_f16,
+                                         tile_bf16, tile_q8_0,    tile_q8_0_q8, weighted_sum };

@@ -70,8 +70,8 @@ static void matmul_task(void *arg, uint32_t i_task, uint32_t worker)
 {
     const matmul_job *job = arg;
     const uint32_t row = i_task * ROW_BLOCK, left = job->w->n_rows - row;
-    cpu_rows(job->b, job->w, 0, row, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v, 0, job->v.n, job->y + row, job->w->n_rows,
-             &job->b->workers[worker]);
+    cpu_rows(job->b, job->w, 0, row, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v, 0, job->v.n, job->y + row,
+             job->w->n_rows, &job->b->workers[worker]);
 }
 
 void cpu_matmul(backend *base, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens, bool exact)
@@ -94,7 +94,8 @@ static void grouped_task(void *arg, uint32_t i_task, uint32_t worker)
                  job->w->n_rows, w);
 }
 
-void cpu_matmul_grouped(backend *base, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens, uint32_t n_groups)
+void cpu_matmul_grouped(backend *base, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens,
+                        uint32_t n_groups)
 {
     cpu_backend *b = cpu_of(base);
     const uint32_t per_group = w->n_rows / n_groups;

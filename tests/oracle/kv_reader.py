@@ -1,0 +1,100 @@
+"""A second, slow reader of the store's files, written from docs/formats/kv-store.md alone.
+
+    python3 kv_reader.py DIR     checks every object and prints a line for each; exit 1 if one is bad
+"""
+import hashlib
+import pathlib
+import struct
+import sys
+
+import numpy as np
+import xxhash
+
+TOKENS, CHAIN, STATS = 1, 13, 16
+
+
+def digest(data):
+    return xxhash.xxh3_128(data).digest()
+
+
+class Bad(Exception):
+    pass
+
+
+def need(condition, what):
+    if not condition:
+        raise Bad(what)
+
+
+def store_secret(folder):
+    data = (folder / "STORE").read_bytes()
+    need(len(data) == 4096 and data[:8] == bytes.fromhex("8944533453540d0a"), "STORE: magic")
+    need(digest(data[:4080]) == data[4080:], "STORE: digest")
+    return hashlib.blake2b(b"ns", digest_size=32, key=data[56:88]).digest()
+
+
+class Object:
+    def __init__(self, path):
+        self.path, data = path, path.read_bytes()
+        need(len(data) >= 4096 and data[:8] == bytes.fromhex("894453344b560d0a"), "magic")
+        need(struct.unpack_from("<H", data, 8)[0] == 1, "major")
+        need(digest(data[:4080]) == data[4080:4096], "header digest")
+        self.kind, self.flags, header, n, size = struct.unpack_from("<HHIIQ", data, 12)
+        need(header == 4096 and size == len(data) and 1 <= n <= 60, "sizes")
+        self.fingerprint, self.key, self.parent = data[32:64], data[64:96], data[96:128]
+        self.begin, self.end, self.n = struct.unpack_from("<QQI", data, 128)
+        need(path.name == self.key.hex() + {1: ".s", 2: ".f"}[self.kind], "name")
+        need(path.parent.name == self.key.hex()[:2], "folder")
+        need(not any(data[3136:3160]) and not any(data[3168:4080]), "reserved bytes")
+        self.sections, at, last, digests = {}, 4096, 0, b""
+        for i in range(n):
+            kind, arg, offset, stored, raw = struct.unpack_from("<IIQQQ", data, 256 + 48 * i)
+            want = data[256 + 48 * i + 32:256 + 48 * i + 48]
+            need(kind > last and arg == 0 and offset == at and stored == raw > 0, f"section {kind}")
+            need(digest(data[offset:offset + stored]) == want, f"section {kind}: digest")
+            self.sections[kind], last, digests = data[offset:offset + stored], kind, digests + want
+            at += -(-stored // 4096) * 4096
+        need(at == len(data), "size of all sections")
+        self.digest = data[240:256]
+        need(digest(digests) == self.digest, "payload digest")
+        for kind, body in self.sections.items():
+            need(kind in (TOKENS, CHAIN) or np.isfinite(np.frombuffer(body, "<f4")).all(), f"section {kind}: not finite")
+        self.tokens = self.sections.get(TOKENS, b"")
+        need(len(self.tokens) == 4 * (self.end - self.begin), "tokens")
+
+
+def check(folder):
+    """Objects by key; raises Bad with the file's name."""
+    secret, objects = store_secret(folder), {}
+    keyed = lambda *parts: hashlib.blake2b(b"".join(parts), digest_size=32, key=secret).digest()
+    for path in sorted(folder.glob("o/??/*")):
+        try:
+            objects[path.name] = o = Object(path)
+            word = b"seg" if o.kind == 1 else b"frn"
+            need(keyed(word, o.parent, o.tokens) == o.key, "key is not that of its tokens")
+            if o.begin == 0:
+                need(keyed(b"ds4kv root", o.fingerprint, struct.pack("<I", o.n)) == o.parent, "root")
+            if o.kind == 1:
+                need(o.end - o.begin == o.n and o.begin % o.n == 0, "range")
+            else:
+                need(o.begin % o.n == 0 and o.end - o.begin < o.n, "range")
+        except Bad as e:
+            raise Bad(f"{path.name}: {e}") from None
+    for o in objects.values():
+        if o.kind == 2:
+            chain = o.sections.get(CHAIN, b"")
+            need(len(chain) == 48 * (o.begin // o.n), f"{o.path.name}: chain")
+            for i in range(0, len(chain), 48):
+                segment = objects.get(chain[i:i + 32].hex() + ".s")
+                need(segment is None or segment.digest == chain[i + 32:i + 48], f"{o.path.name}: chain entry {i // 48}")
+            need(not chain or chain[-48:-16] == o.parent, f"{o.path.name}: stem")
+    return objects
+
+
+if __name__ == "__main__":
+    try:
+        for name, o in check(pathlib.Path(sys.argv[1])).items():
+            print(f"{name[:12]}{name[-2:]} tokens {o.begin}..{o.end} sections {sorted(o.sections)} {o.path.stat().st_size} bytes")
+    except Bad as e:
+        print("bad:", e)
+        sys.exit(1)
