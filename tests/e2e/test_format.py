@@ -24,7 +24,7 @@ class Format(unittest.TestCase):
             # The reader can fail: one bit of one object.
             path = next(iter(objects.values())).path
             data = bytearray(path.read_bytes())
-            data[5000] ^= 1
+            data[4100] ^= 1  # a token
             path.chmod(0o600)
             path.write_bytes(data)
             with self.assertRaises(kv_reader.Bad):

@@ -1,6 +1,9 @@
 #include "backend/cpu/kernels.h"
 
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 const cpu_kernels *const cpu_kernel_variants[] = {
     &cpu_kernels_scalar,
@@ -13,12 +16,21 @@ const cpu_kernels *const cpu_kernel_variants[] = {
 };
 const size_t n_cpu_kernel_variants = sizeof cpu_kernel_variants / sizeof cpu_kernel_variants[0];
 
+#if defined(__x86_64__)
+/* clang 14 has no word for it. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 bool cpu_has(uint32_t needs)
 {
     uint32_t have = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         have |= CPU_AVX2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
