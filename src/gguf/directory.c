@@ -186,7 +186,7 @@ ds4_status gguf_parse_directory(gguf_file *file, uint32_t i_part, header_reader 
         if (status == DS4_OK)
             file->n_tensors++;
     }
-    if (status != DS4_OK)
+    if (status != DS4_OK || part->n_tensors == 0)
         return status;
     align_up(part, reader_position(r), &data_start); /* a position is at most 1 GiB */
     status = place_tensors(part, file->tensors + n_before, data_start, err);

@@ -13,14 +13,15 @@ static text_tokenizer *the_tokenizer(void)
     static const char *const merges[] = { "i n",  "v o", "in vo", "p a", "r a",  "pa ra",
                                           "\" >", "< /", "n a",   "m e", "na me" };
     static text_tokenizer *t;
+    static gguf_file *file; /* both must be reachable as long as the tokenizer is */
+    static char *bytes;
     if (!t) {
         gguf_builder b = { 0 };
-        gguf_file *file;
         size_t size;
         hash_start(NULL);
         gb_tokenizer(&b, merges, sizeof merges / sizeof merges[0]);
-        if (gguf_open_bytes(&file, gb_finish(&b, &size), size, NULL) != DS4_OK ||
-            text_tokenizer_open(&t, file, NULL, NULL) != DS4_OK)
+        bytes = gb_finish(&b, &size);
+        if (gguf_open_bytes(&file, bytes, size, NULL) != DS4_OK || text_tokenizer_open(&t, file, NULL, NULL) != DS4_OK)
             abort();
     }
     return t;
