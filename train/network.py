@@ -21,8 +21,8 @@ class Config:
     head_dim: int = 192
     n_rot: int = 64
     q_lora: int = 256
-    o_lora: int = 64
-    o_groups: int = 4
+    o_lora: int = 128
+    o_groups: int = 2  # n_head * head_dim / o_groups stays a multiple of 256
     window: int = 128
     n_idx_head: int = 4
     idx_dim: int = 128
