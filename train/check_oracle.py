@@ -1,6 +1,6 @@
 """The training module against the NumPy oracle: the same weights, a random sequence, exact and official roundings.
 
-    python check_oracle.py PATH/dsv4_oracle.py [checkpoint.pt]"""
+    python check_oracle.py PATH/dsv4_oracle.py [STATE-DIRECTORY]"""
 import importlib.util
 import sys
 

@@ -1,6 +1,6 @@
 """From a training checkpoint to models/ds4-mini.gguf: names, order of dimensions, and Q8_0 for the matrices.
 
-    python export.py checkpoint.pt vocabulary.json ds4-mini.gguf"""
+    python export.py STATE-DIRECTORY vocabulary.json ds4-mini.gguf"""
 import argparse
 import struct
 
@@ -134,11 +134,11 @@ def write(path, c, tok, sd, align=32):
 
 
 def load(path):
-    """(Config, state dict as float32 arrays) of a checkpoint."""
-    import torch
+    """(Config, state dict as float32 arrays) of the newest state in a directory that train.py wrote."""
     import network
-    data = torch.load(path, map_location="cpu", weights_only=False)
-    sd = {k: v.numpy() if v.dtype == torch.int32 else v.float().numpy() for k, v in data["model"].items()}
+    import train
+    data = train.load(path)
+    sd = {k: v.float().numpy() if v.is_floating_point() else v.numpy() for k, v in data["model"].items()}
     return network.Config(**data["config"]), sd
 
 

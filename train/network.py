@@ -39,7 +39,7 @@ class Config:
     rms_eps: float = 1e-6
     rope_base: float = 10000.0
     crope_base: float = 160000.0
-    n_ctx: int = 16384
+    n_ctx: int = 8192
 
     @property
     def n_layer(self):
