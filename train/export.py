@@ -139,7 +139,7 @@ def load(path):
     import train
     data = train.load(path)
     sd = {k: v.float().numpy() if v.is_floating_point() else v.numpy() for k, v in data["model"].items()}
-    return network.Config(**data["config"]), sd
+    return network.Config(**dict(data["config"], n_ctx=network.Config.n_ctx)), sd  # the context that was trained
 
 
 def main():
