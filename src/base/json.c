@@ -1,29 +1,43 @@
-/* JSON in and out. The parser walks its text with an explicit stack, so that nesting costs memory and not the C stack. */
+/* JSON read; json_print.c writes it. The parser walks its text with an explicit stack, so that nesting costs memory and not the C stack.
+ * Whoever sends the text chooses how many values it holds and what its keys hash to. Hence values of 32 bytes, texts packed
+ * without padding, and a keyed hash: no body makes a tree out of proportion, and no choice of keys makes look-up slow. */
 #include "base/json.h"
 
 #include "base/arena.h"
-#include "base/hash.h"
 
 #include <errno.h>
-#include <float.h>
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
-enum { TABLE_FROM = 16 /* members from which on an object gets a hash table */ };
+enum {
+    TABLE_FROM = 16,   /* members from which on an object gets a hash table */
+    ROOM_BYTES = 4096, /* memory taken at once for short texts */
+    ROOM_TEXT_MAX = 512
+};
+
+/* Members by key: slots hold index + 1, or 0. The secret (SipHash) keeps clients from choosing keys that collide. */
+typedef struct member_table {
+    unsigned char secret[crypto_shorthash_KEYBYTES];
+    size_t n_slots; /* a power of two, at least twice the members */
+    uint32_t slots[];
+} member_table;
+
+typedef struct container {
+    json_value **items; /* [n] */
+    slice *keys;        /* [n], of objects */
+    member_table *table;
+    size_t n, capacity;
+} container;
 
 struct json_value {
     json_kind kind;
     bool truth;
-    slice text;                /* string (with a 0 after it), or number as written */
-    struct json_value **items; /* [n] */
-    slice *keys;               /* [n], of objects */
-    size_t n, capacity;
-    uint32_t *table; /* [table_size] of index + 1, a power of two at least twice n; NULL for small objects */
-    size_t table_size;
+    union {
+        slice text;     /* string, or number as written; with a 0 after it */
+        container *box; /* array, object; NULL while empty */
+    };
 };
 
 typedef struct json_document {
@@ -37,9 +51,12 @@ typedef struct parser {
     const char *problem;
     ds4_status status;
     buffer scratch;
+    char *room; /* for short texts */
+    size_t room_left;
     json_value *stack[JSON_DEPTH_MAX];
     size_t depth;
-    uint64_t seed;
+    bool has_secret;
+    unsigned char secret[crypto_shorthash_KEYBYTES];
 } parser;
 
 /* --- small pieces --------------------------------------------------------------------------------------------------- */
@@ -93,6 +110,29 @@ static void skip_space(parser *p)
 static size_t left(const parser *p)
 {
     return (size_t)(p->end - p->at);
+}
+
+/* A copy with a 0 after it, without the padding that an allocation of its own would have. */
+static bool keep_text(parser *p, slice text, slice *out)
+{
+    char *copy;
+    if (text.size > ROOM_TEXT_MAX) {
+        *out = arena_copy(&p->document->memory, text);
+        return out->data || no_memory(p);
+    }
+    if (p->room_left < text.size + 1) {
+        p->room = arena_alloc(&p->document->memory, ROOM_BYTES);
+        p->room_left = p->room ? ROOM_BYTES : 0;
+        if (!p->room)
+            return no_memory(p);
+    }
+    copy = p->room;
+    if (text.size)
+        memcpy(copy, text.data, text.size);
+    p->room += text.size + 1; /* the memory came zeroed */
+    p->room_left -= text.size + 1;
+    *out = (slice){ copy, text.size };
+    return true;
 }
 
 /* --- strings and numbers --------------------------------------------------------------------------------------------- */
@@ -201,8 +241,7 @@ static bool parse_string(parser *p, slice *out)
         if (!escape(p))
             return false;
     }
-    *out = arena_copy(&p->document->memory, (slice){ p->scratch.data ? p->scratch.data : "", p->scratch.size });
-    return out->data || no_memory(p);
+    return keep_text(p, buffer_slice(&p->scratch), out);
 }
 
 static bool digits(parser *p)
@@ -235,90 +274,107 @@ static bool parse_number(parser *p, json_value *v)
             return false;
     }
     v->kind = JSON_NUMBER;
-    v->text = arena_copy(&p->document->memory, (slice){ from, (size_t)(p->at - from) });
-    return v->text.data || no_memory(p);
+    return keep_text(p, (slice){ from, (size_t)(p->at - from) }, &v->text);
 }
 
 /* --- containers ------------------------------------------------------------------------------------------------------ */
 
-static uint64_t hash_of(slice key)
+static size_t slot_of(const member_table *table, slice key)
 {
-    return XXH3_64bits(key.data, key.size);
+    unsigned char digest[crypto_shorthash_BYTES];
+    uint64_t hash;
+    crypto_shorthash(digest, (const unsigned char *)key.data, key.size, table->secret);
+    memcpy(&hash, digest, sizeof hash);
+    return (size_t)hash & (table->n_slots - 1);
 }
 
 /* The member's index + 1, or 0. */
-static size_t find_member(const json_value *object, slice key)
+static size_t find_member(const container *object, slice key)
 {
-    if (!object->table) {
+    const member_table *table = object->table;
+    if (!table) {
         for (size_t i = 0; i < object->n; i++)
             if (slice_equal(object->keys[i], key))
                 return i + 1;
         return 0;
     }
-    for (size_t i = hash_of(key) & (object->table_size - 1);; i = (i + 1) & (object->table_size - 1)) {
-        const uint32_t index = object->table[i];
+    for (size_t i = slot_of(table, key);; i = (i + 1) & (table->n_slots - 1)) {
+        const uint32_t index = table->slots[i];
         if (index == 0 || slice_equal(object->keys[index - 1], key))
             return index;
     }
 }
 
-static void table_add(json_value *object, size_t index)
+static void table_add(container *object, size_t index)
 {
-    size_t i = hash_of(object->keys[index]) & (object->table_size - 1);
-    while (object->table[i])
-        i = (i + 1) & (object->table_size - 1);
-    object->table[i] = (uint32_t)index + 1;
+    member_table *table = object->table;
+    size_t i = slot_of(table, object->keys[index]);
+    while (table->slots[i])
+        i = (i + 1) & (table->n_slots - 1);
+    table->slots[i] = (uint32_t)index + 1;
 }
 
-/* Doubling in an arena leaves the old arrays behind: twice the memory at most. */
-static bool make_room(parser *p, json_value *v)
+static bool make_table(parser *p, container *object)
 {
-    arena *memory = &p->document->memory;
-    if (v->n < v->capacity)
-        return true;
-    const size_t capacity = v->capacity ? 2 * v->capacity : 4;
-    json_value **items = arena_alloc_array(memory, capacity, sizeof *items);
-    slice *keys = v->kind == JSON_OBJECT ? arena_alloc_array(memory, capacity, sizeof *keys) : NULL;
-    if (!items || (v->kind == JSON_OBJECT && !keys) || capacity > UINT32_MAX / 4)
+    const size_t n_slots = 2 * object->capacity;
+    object->table =
+        arena_alloc(&p->document->memory, sizeof *object->table + n_slots * sizeof object->table->slots[0]);
+    if (!object->table)
         return no_memory(p);
-    if (v->n)
-        memcpy(items, v->items, v->n * sizeof *items);
-    if (keys && v->n)
-        memcpy(keys, v->keys, v->n * sizeof *keys);
-    v->items = items;
-    v->keys = keys;
-    v->capacity = capacity;
-    if (v->kind == JSON_OBJECT && capacity >= TABLE_FROM) {
-        v->table_size = 2 * capacity;
-        v->table = arena_alloc_array(memory, v->table_size, sizeof *v->table);
-        if (!v->table)
-            return no_memory(p);
-        for (size_t i = 0; i < v->n; i++)
-            table_add(v, i);
-    }
+    if (!p->has_secret)
+        randombytes_buf(p->secret, sizeof p->secret);
+    p->has_secret = true;
+    memcpy(object->table->secret, p->secret, sizeof p->secret);
+    object->table->n_slots = n_slots;
+    for (size_t i = 0; i < object->n; i++)
+        table_add(object, i);
     return true;
 }
 
-/* A new value inside the container on top of the stack. NULL: no memory. */
-static json_value *add_item(parser *p, json_value *container, slice key)
+/* Doubling in an arena leaves the old arrays behind: twice the memory at most. */
+static bool make_room(parser *p, container *box, bool object)
 {
-    json_value *v = arena_alloc(&p->document->memory, sizeof *v);
-    if (!v || !make_room(p, container)) {
+    arena *memory = &p->document->memory;
+    if (box->n < box->capacity)
+        return true;
+    const size_t capacity = box->capacity ? 2 * box->capacity : 4;
+    json_value **items = arena_alloc_array(memory, capacity, sizeof *items);
+    slice *keys = object ? arena_alloc_array(memory, capacity, sizeof *keys) : NULL;
+    if (!items || (object && !keys) || capacity > UINT32_MAX / 4)
+        return no_memory(p);
+    if (box->n)
+        memcpy(items, box->items, box->n * sizeof *items);
+    if (keys && box->n)
+        memcpy(keys, box->keys, box->n * sizeof *keys);
+    box->items = items;
+    box->keys = keys;
+    box->capacity = capacity;
+    return !object || capacity < TABLE_FROM || make_table(p, box);
+}
+
+/* A new value inside the container on top of the stack. NULL: no memory. */
+static json_value *add_item(parser *p, json_value *top, slice key)
+{
+    arena *memory = &p->document->memory;
+    json_value *v = arena_alloc(memory, sizeof *v);
+    container *box = top->box ? top->box : (top->box = arena_alloc(memory, sizeof *box));
+    const bool object = top->kind == JSON_OBJECT;
+    if (!v || !box || !make_room(p, box, object)) {
         no_memory(p);
         return NULL;
     }
-    const size_t old = container->kind == JSON_OBJECT ? find_member(container, key) : 0;
+    const size_t old = object ? find_member(box, key) : 0;
     if (old) { /* the last value in the first place */
-        container->items[old - 1] = v;
+        box->items[old - 1] = v;
         return v;
     }
-    container->items[container->n] = v;
-    if (container->kind == JSON_OBJECT) {
-        container->keys[container->n] = key;
-        if (container->table)
-            table_add(container, container->n);
+    box->items[box->n] = v;
+    if (object) {
+        box->keys[box->n] = key;
+        if (box->table)
+            table_add(box, box->n);
     }
-    container->n++;
+    box->n++;
     return v;
 }
 
@@ -360,12 +416,12 @@ static bool begin_value(parser *p, json_value *v)
 /* The next item of the container on top, or its end. `first`: nothing of it has been read. */
 static bool next_item(parser *p, bool first)
 {
-    json_value *container = p->stack[p->depth - 1];
-    const char close = container->kind == JSON_OBJECT ? '}' : ']';
+    json_value *top = p->stack[p->depth - 1];
+    const char close = top->kind == JSON_OBJECT ? '}' : ']';
     slice key = { 0 };
     skip_space(p);
     if (left(p) == 0)
-        return wrong(p, container->kind == JSON_OBJECT ? "an object is not closed" : "an array is not closed");
+        return wrong(p, top->kind == JSON_OBJECT ? "an object is not closed" : "an array is not closed");
     if (*p->at == close) {
         p->at++;
         p->depth--;
@@ -377,7 +433,7 @@ static bool next_item(parser *p, bool first)
         p->at++;
         skip_space(p);
     }
-    if (container->kind == JSON_OBJECT) {
+    if (top->kind == JSON_OBJECT) {
         if (left(p) == 0 || *p->at != '"')
             return wrong(p, "a member name in quotes is expected");
         if (!parse_string(p, &key))
@@ -388,7 +444,7 @@ static bool next_item(parser *p, bool first)
         p->at++;
         skip_space(p);
     }
-    json_value *v = add_item(p, container, key);
+    json_value *v = add_item(p, top, key);
     return v && begin_value(p, v);
 }
 
@@ -399,7 +455,7 @@ static bool parse_document(parser *p)
         return false;
     while (p->depth > 0) {
         const json_value *top = p->stack[p->depth - 1];
-        if (!next_item(p, top->n == 0))
+        if (!next_item(p, !top->box))
             return false;
     }
     skip_space(p);
@@ -414,10 +470,10 @@ ds4_status json_parse(json_value **out, slice text, size_t *error_at, ds4_error 
     *out = NULL;
     if (error_at)
         *error_at = 0;
+    if (!text.data)
+        text = SLICE("");
     if (document && p) {
         *p = (parser){ .document = document, .begin = text.data, .at = text.data, .end = text.data + text.size };
-        if (!text.data)
-            p->begin = p->at = p->end = "";
         parse_document(p);
         status = p->status;
         if (error_at)
@@ -465,12 +521,18 @@ bool json_is_null(const json_value *value)
     return !value || value->kind == JSON_NULL;
 }
 
+/* NULL for all but arrays and objects with something in them. */
+static const container *box_of(const json_value *value)
+{
+    const json_kind kind = json_kind_of(value);
+    return kind == JSON_ARRAY || kind == JSON_OBJECT ? value->box : NULL;
+}
+
 const json_value *json_get(const json_value *object, slice key)
 {
-    if (json_kind_of(object) != JSON_OBJECT)
-        return NULL;
-    const size_t index = find_member(object, key);
-    return index ? object->items[index - 1] : NULL;
+    const container *box = json_kind_of(object) == JSON_OBJECT ? box_of(object) : NULL;
+    const size_t index = box ? find_member(box, key) : 0;
+    return index ? box->items[index - 1] : NULL;
 }
 
 const json_value *json_member(const json_value *object, const char *key)
@@ -480,17 +542,20 @@ const json_value *json_member(const json_value *object, const char *key)
 
 size_t json_count(const json_value *value)
 {
-    return value ? value->n : 0;
+    const container *box = box_of(value);
+    return box ? box->n : 0;
 }
 
 const json_value *json_at(const json_value *value, size_t i)
 {
-    return value && i < value->n ? value->items[i] : NULL;
+    const container *box = box_of(value);
+    return box && i < box->n ? box->items[i] : NULL;
 }
 
 slice json_key_at(const json_value *object, size_t i)
 {
-    return json_kind_of(object) == JSON_OBJECT && i < object->n ? object->keys[i] : (slice){ "", 0 };
+    const container *box = json_kind_of(object) == JSON_OBJECT ? box_of(object) : NULL;
+    return box && i < box->n ? box->keys[i] : (slice){ "", 0 };
 }
 
 bool json_string(const json_value *value, slice *out)
@@ -548,129 +613,4 @@ bool json_double(const json_value *value, double *out)
 slice json_number_text(const json_value *value)
 {
     return json_kind_of(value) == JSON_NUMBER ? value->text : (slice){ "", 0 };
-}
-
-/* --- printing -------------------------------------------------------------------------------------------------------- */
-
-/* repr(float): the fewest digits that read back as the same double; exponent form below 1e-4 and from 1e16 on. */
-static ds4_status print_double(buffer *out, double x)
-{
-    char digits_text[32], *exponent_at;
-    int precision = 0;
-    do
-        snprintf(digits_text, sizeof digits_text, "%.*e", precision, x);
-    while (strtod(digits_text, NULL) != x && ++precision < 17);
-    exponent_at = strchr(digits_text, 'e');
-    const int exponent = atoi(exponent_at + 1);
-    if (exponent < -4 || exponent >= 16) {
-        *exponent_at = 0;
-        return buffer_printf(out, "%se%s%02d", digits_text, exponent < 0 ? "-" : "+", abs(exponent));
-    }
-    const int places = precision - exponent;
-    return buffer_printf(out, "%.*f", places > 0 ? places : 1, x);
-}
-
-static ds4_status print_number(const json_value *value, buffer *out)
-{
-    double x;
-    if (json_is_integer(value) || !json_double(value, &x))
-        return buffer_append_slice(out, value->text);
-    return print_double(out, x);
-}
-
-ds4_status json_write_string_inside(buffer *out, slice text)
-{
-    ds4_status status = DS4_OK;
-    size_t from = 0;
-    for (size_t i = 0; status == DS4_OK && i < text.size;) {
-        const unsigned char c = (unsigned char)text.data[i];
-        const size_t n = json_utf8_length(text.data + i, text.size - i);
-        if (n > 0 && c >= 0x20 && c != '"' && c != '\\') {
-            i += n;
-            continue;
-        }
-        status = buffer_append(out, text.data + from, i - from);
-        if (status != DS4_OK)
-            break;
-        switch (n ? c : 0x80) {
-        case '"': status = buffer_append_text(out, "\\\""); break;
-        case '\\': status = buffer_append_text(out, "\\\\"); break;
-        case '\b': status = buffer_append_text(out, "\\b"); break;
-        case '\f': status = buffer_append_text(out, "\\f"); break;
-        case '\n': status = buffer_append_text(out, "\\n"); break;
-        case '\r': status = buffer_append_text(out, "\\r"); break;
-        case '\t': status = buffer_append_text(out, "\\t"); break;
-        case 0x80: status = buffer_append_text(out, "\xef\xbf\xbd"); break; /* a byte that is not UTF-8 */
-        default: status = buffer_printf(out, "\\u%04x", c);
-        }
-        from = ++i;
-    }
-    if (status == DS4_OK && text.size > from)
-        status = buffer_append(out, text.data + from, text.size - from);
-    return status;
-}
-
-ds4_status json_write_string(buffer *out, slice text)
-{
-    ds4_status status = buffer_append_byte(out, '"');
-    if (status == DS4_OK)
-        status = json_write_string_inside(out, text);
-    return status == DS4_OK ? buffer_append_byte(out, '"') : status;
-}
-
-static ds4_status print(const json_value *value, buffer *out, const char *comma, const char *colon)
-{
-    /* Nesting is at most JSON_DEPTH_MAX, checked by the parser: recursion is bounded. */
-    ds4_status status = DS4_OK;
-    switch (json_kind_of(value)) {
-    case JSON_ABSENT:
-    case JSON_NULL: return buffer_append_text(out, "null");
-    case JSON_BOOL: return buffer_append_text(out, value->truth ? "true" : "false");
-    case JSON_NUMBER: return print_number(value, out);
-    case JSON_STRING: return json_write_string(out, value->text);
-    default: break;
-    }
-    status = buffer_append_byte(out, value->kind == JSON_OBJECT ? '{' : '[');
-    for (size_t i = 0; status == DS4_OK && i < value->n; i++) {
-        if (i > 0)
-            status = buffer_append_text(out, comma);
-        if (status == DS4_OK && value->kind == JSON_OBJECT) {
-            status = json_write_string(out, value->keys[i]);
-            if (status == DS4_OK)
-                status = buffer_append_text(out, colon);
-        }
-        if (status == DS4_OK)
-            status = print(value->items[i], out, comma, colon);
-    }
-    return status == DS4_OK ? buffer_append_byte(out, value->kind == JSON_OBJECT ? '}' : ']') : status;
-}
-
-ds4_status json_print_python(const json_value *value, buffer *out)
-{
-    return print(value, out, ", ", ": ");
-}
-
-ds4_status json_print_compact(const json_value *value, buffer *out)
-{
-    return print(value, out, ",", ":");
-}
-
-ds4_status json_write_int(buffer *out, int64_t value)
-{
-    return buffer_printf(out, "%" PRId64, value);
-}
-
-ds4_status json_write_uint(buffer *out, uint64_t value)
-{
-    return buffer_printf(out, "%" PRIu64, value);
-}
-
-ds4_status json_write_double(buffer *out, double value)
-{
-    return isfinite(value) ? print_double(out, value) : buffer_append_text(out, "null");
-}
-
-ds4_status json_write_bool(buffer *out, bool value)
-{
-    return buffer_append_text(out, value ? "true" : "false");
 }

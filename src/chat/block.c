@@ -1,4 +1,5 @@
 /* Tool blocks: protocol specification 3.2 to 3.4. Everything is read from block.bytes, of which block.at bytes are done. */
+#include "base/cursor.h"
 #include "base/json.h"
 #include "chat/parser.h"
 
@@ -125,12 +126,12 @@ static void send_value(chat_parser *p, slice text, bool as_json)
 
 static bool is_seen(const block_parser *b)
 {
-    for (size_t at = 0; at < b->seen.size;) {
-        const size_t n = strlen(b->seen.data + at);
-        if (n == b->key.size && memcmp(b->seen.data + at, b->key.data, n) == 0)
+    cursor in = { (const uint8_t *)b->seen.data, b->seen.size };
+    const uint8_t *key;
+    uint32_t n;
+    while (cursor_u32(&in, &n) && cursor_take(&in, n, &key))
+        if (slice_equal((slice){ (const char *)key, n }, buffer_slice(&b->key)))
             return true;
-        at += n + 1;
-    }
     return false;
 }
 
@@ -159,9 +160,9 @@ static void begin_parameter(chat_parser *p, const tag *t)
     block_parser *b = &p->block;
     unescape_attribute(p, &b->key, t->key);
     b->ignored = is_seen(b);
-    parser_append(p, &b->seen, buffer_slice(&b->key));
-    if (buffer_append_byte(&b->seen, 0) != DS4_OK)
+    if (buffer_append_u32(&b->seen, (uint32_t)b->key.size) != DS4_OK)
         p->no_memory = true;
+    parser_append(p, &b->seen, buffer_slice(&b->key));
     b->marked = t->marked;
     b->kind = !t->is_text.data ? VALUE_UNSAID : slice_equal(t->is_text, SLICE("true")) ? VALUE_TEXT : VALUE_JSON;
     b->begun = b->in_string = b->escaped = false;

@@ -27,7 +27,7 @@ typedef struct block_parser {
     uint32_t n_done;  /* of this block */
     /* The present call and parameter. */
     buffer call_name, key, value; /* value: decoded, of kinds that are buffered */
-    buffer seen;                  /* keys of this call, each with a 0 after it: a repeated one is ignored */
+    buffer seen;                  /* keys of this call, each after its length (u32): a repeated one is ignored */
     value_kind kind;
     bool marked;             /* the parameter's tag carried the token: so must its end */
     bool ignored;            /* a repeated key */
