@@ -28,7 +28,7 @@ typedef struct container {
     json_value **items; /* [n] */
     slice *keys;        /* [n], of objects */
     member_table *table;
-    size_t n, capacity;
+    uint32_t n, capacity;
 } container;
 
 struct json_value {
@@ -316,9 +316,8 @@ static void table_add(container *object, size_t index)
 
 static bool make_table(parser *p, container *object)
 {
-    const size_t n_slots = 2 * object->capacity;
-    object->table =
-        arena_alloc(&p->document->memory, sizeof *object->table + n_slots * sizeof object->table->slots[0]);
+    const size_t n_slots = 2 * (size_t)object->capacity;
+    object->table = arena_alloc(&p->document->memory, sizeof *object->table + n_slots * sizeof object->table->slots[0]);
     if (!object->table)
         return no_memory(p);
     if (!p->has_secret)
@@ -337,7 +336,7 @@ static bool make_room(parser *p, container *box, bool object)
     arena *memory = &p->document->memory;
     if (box->n < box->capacity)
         return true;
-    const size_t capacity = box->capacity ? 2 * box->capacity : 4;
+    const size_t capacity = box->capacity ? 2 * (size_t)box->capacity : 2;
     json_value **items = arena_alloc_array(memory, capacity, sizeof *items);
     slice *keys = object ? arena_alloc_array(memory, capacity, sizeof *keys) : NULL;
     if (!items || (object && !keys) || capacity > UINT32_MAX / 4)
@@ -348,7 +347,7 @@ static bool make_room(parser *p, container *box, bool object)
         memcpy(keys, box->keys, box->n * sizeof *keys);
     box->items = items;
     box->keys = keys;
-    box->capacity = capacity;
+    box->capacity = (uint32_t)capacity;
     return !object || capacity < TABLE_FROM || make_table(p, box);
 }
 

@@ -29,7 +29,7 @@ typedef enum json_kind {
 /* Parses `text`, which must be exactly one value; nothing of `text` is kept. *out is the caller's to json_free(), NULL
  * after any error. Errors: ARGUMENT (not JSON, or nested too deep: *error_at is the byte offset, and the text, fit for
  * the client, names it); NO_MEMORY. `error_at` may be NULL. The size of `text` is the caller's to limit: a tree takes up
- * to MEASURED bytes per byte of text (lists of empty lists or of digits), as a rule less than twice the text. */
+ * to 40 bytes per byte of text (lists of lists of one digit), as a rule less than twice the text. */
 ds4_status json_parse(json_value **out, slice text, size_t *error_at, ds4_error *err);
 void json_free(json_value *root); /* only what json_parse() gave; NULL is fine */
 

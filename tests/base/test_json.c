@@ -108,6 +108,88 @@ static void large_objects_are_looked_up_by_hash(void **state)
     buffer_free(&text);
 }
 
+/* Of repeated keys the last value stands in the first place, in objects with a table too. */
+static void a_repeated_key_keeps_its_place(void **state)
+{
+    buffer text = { 0 };
+    json_value *value;
+    int64_t n;
+    (void)state;
+    buffer_append_text(&text, "{\"first\":1");
+    for (int i = 0; i < 40; i++)
+        buffer_printf(&text, ",\"k%d\":%d", i, i);
+    buffer_append_text(&text, ",\"first\":2,\"k7\":70}");
+    assert_int_equal(json_parse(&value, buffer_slice(&text), NULL, NULL), DS4_OK);
+    assert_int_equal(json_count(value), 41);
+    assert_true(slice_equal(json_key_at(value, 0), SLICE("first")));
+    assert_true(json_int64(json_at(value, 0), &n));
+    assert_int_equal(n, 2);
+    assert_true(json_int64(json_member(value, "k7"), &n));
+    assert_int_equal(n, 70);
+    json_free(value);
+    buffer_free(&text);
+}
+
+/* Keys that begin alike up to a byte 0 are different keys; json-c would take them for one. */
+static void keys_are_counted_not_terminated(void **state)
+{
+    json_value *value;
+    (void)state;
+    assert_int_equal(json_parse(&value, SLICE("{\"a\\u0000b\":1,\"a\\u0000c\":2,\"a\":3}"), NULL, NULL), DS4_OK);
+    assert_int_equal(json_count(value), 3);
+    json_free(value);
+    assert_prints("{\"a\\u0000b\":1,\"a\\u0000c\":2}", "{\"a\\u0000b\": 1, \"a\\u0000c\": 2}",
+                  "{\"a\\u0000b\":1,\"a\\u0000c\":2}");
+}
+
+/* Texts are packed side by side: short ones, long ones, and those on the border of a block. */
+static void texts_of_every_length_are_kept(void **state)
+{
+    enum { N = 700 };
+    buffer text = { 0 };
+    json_value *value;
+    slice s;
+    (void)state;
+    buffer_append_byte(&text, '[');
+    for (int i = 0; i < N; i++) {
+        buffer_append_text(&text, i ? ",\"" : "\"");
+        for (int k = 0; k < i; k++)
+            buffer_append_byte(&text, (uint8_t)('a' + i % 26));
+        buffer_append_byte(&text, '"');
+    }
+    buffer_append_byte(&text, ']');
+    assert_int_equal(json_parse(&value, buffer_slice(&text), NULL, NULL), DS4_OK);
+    for (size_t i = 0; i < N; i++) {
+        assert_true(json_string(json_at(value, i), &s));
+        assert_int_equal(s.size, i);
+        assert_int_equal(s.data[i], 0);
+        for (size_t k = 0; k < i; k++)
+            assert_int_equal(s.data[k], 'a' + i % 26);
+    }
+    json_free(value);
+    buffer_free(&text);
+}
+
+static void absent_values_answer_nothing(void **state)
+{
+    json_value *value;
+    slice text;
+    (void)state;
+    assert_int_equal(json_kind_of(NULL), JSON_ABSENT);
+    assert_true(json_is_null(NULL));
+    assert_int_equal(json_count(NULL), 0);
+    assert_null(json_at(NULL, 0));
+    assert_null(json_member(NULL, "a"));
+    assert_int_equal(json_parse(&value, SLICE("{\"a\":\"b\",\"e\":{}}"), NULL, NULL), DS4_OK);
+    assert_null(json_at(value, 2));
+    assert_int_equal(json_count(json_member(value, "a")), 0);
+    assert_null(json_member(json_member(value, "a"), "x"));
+    assert_null(json_member(json_member(value, "e"), "x"));
+    assert_false(json_string(value, &text));
+    assert_int_equal(json_key_at(json_member(value, "a"), 0).size, 0);
+    json_free(value);
+}
+
 static void numbers_are_what_they_say(void **state)
 {
     json_value *value;
@@ -139,6 +221,10 @@ int main(void)
         cmocka_unit_test(what_is_not_json_is_refused_where_it_goes_wrong),
         cmocka_unit_test(nesting_has_a_limit),
         cmocka_unit_test(large_objects_are_looked_up_by_hash),
+        cmocka_unit_test(a_repeated_key_keeps_its_place),
+        cmocka_unit_test(keys_are_counted_not_terminated),
+        cmocka_unit_test(texts_of_every_length_are_kept),
+        cmocka_unit_test(absent_values_answer_nothing),
         cmocka_unit_test(numbers_are_what_they_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
