@@ -17,6 +17,12 @@ static const char *const patterns[N_PASSES] = {
 
 ds4_status split_open(text_tokenizer *t, ds4_error *err)
 {
+    /* PCRE2 gives up after ten million steps unless told otherwise, and a long enough run of spaces takes more. The
+     * patterns cannot backtrack out of proportion: the work is bounded by the length of the text. */
+    t->limits = pcre2_match_context_create(NULL);
+    if (!t->limits)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for the split patterns");
+    pcre2_set_match_limit(t->limits, UINT32_MAX);
     for (size_t i = 0; i < N_PASSES; i++) {
         int code;
         size_t at;
@@ -34,6 +40,7 @@ void split_close(text_tokenizer *t)
 {
     for (size_t i = 0; i < N_PASSES; i++)
         pcre2_code_free(t->passes[i]);
+    pcre2_match_context_free(t->limits);
 }
 
 typedef struct splitter {
@@ -54,10 +61,10 @@ static ds4_status run_pass(splitter *s, size_t pass, slice text)
         return s->piece(s->user, text);
     while (status == DS4_OK && at < text.size) {
         const int n = pcre2_match(s->t->passes[pass], (PCRE2_SPTR)text.data, text.size, at, PCRE2_NO_UTF_CHECK,
-                                  s->match[pass], NULL);
+                                  s->match[pass], s->t->limits);
         if (n == PCRE2_ERROR_NOMEMORY)
             return DS4_ERR_NO_MEMORY;
-        if (n <= 0) /* no match; or a limit was hit, and then the rest is one piece: still the same bytes */
+        if (n <= 0) /* no match; or beyond 4 G steps, and then the rest is one piece: still the same bytes */
             break;
         const size_t *range = pcre2_get_ovector_pointer(s->match[pass]);
         const size_t begin = range[0], end = range[1];

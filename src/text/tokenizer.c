@@ -43,6 +43,7 @@ typedef struct loader {
     uint32_t *table; /* [table_size] id + 1 */
     size_t table_size;
     int16_t byte_of[0x200]; /* code point of the printable alphabet -> byte, or -1 */
+    buffer joined;          /* scratch: the token that a merge makes */
     ds4_error *err;
 } loader;
 
@@ -253,15 +254,16 @@ static ds4_status add_merge(loader *l, slice rule, uint32_t rank)
 {
     char shown[GGUF_SHOW_BYTES];
     const char *space = rule.size > 1 ? memchr(rule.data + 1, ' ', rule.size - 1) : NULL;
-    char joined[512];
-    if (!space || rule.size > sizeof joined)
+    if (!space)
         return ds4_fail(l->err, DS4_ERR_CORRUPT, "merge %" PRIu32 " is not two tokens ('%s')", rank,
                         gguf_show(rule, shown));
     const size_t n_left = (size_t)(space - rule.data), n_right = rule.size - n_left - 1;
-    memcpy(joined, rule.data, n_left);
-    memcpy(joined + n_left, space + 1, n_right);
+    buffer_clear(&l->joined);
+    if (buffer_append(&l->joined, rule.data, n_left) != DS4_OK ||
+        buffer_append(&l->joined, space + 1, n_right) != DS4_OK)
+        return no_memory(l);
     const uint32_t left = id_of(l, (slice){ rule.data, n_left }), right = id_of(l, (slice){ space + 1, n_right });
-    const uint32_t id = id_of(l, (slice){ joined, n_left + n_right });
+    const uint32_t id = id_of(l, buffer_slice(&l->joined));
     if (left == TEXT_NO_TOKEN || right == TEXT_NO_TOKEN || id == TEXT_NO_TOKEN)
         return ds4_fail(l->err, DS4_ERR_CORRUPT, "merge %" PRIu32 " ('%s') names a token that is not in the vocabulary",
                         rank, gguf_show(rule, shown));
@@ -358,6 +360,7 @@ ds4_status text_tokenizer_open(text_tokenizer **out, const gguf_file *file, cons
     hash_stream_end(&hash, &l.t->vocabulary);
     free(l.strings);
     free(l.table);
+    buffer_free(&l.joined);
     if (status != DS4_OK) {
         text_tokenizer_close(l.t);
         return status;

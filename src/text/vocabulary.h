@@ -32,7 +32,8 @@ struct text_tokenizer {
     size_t n_scan;
     uint32_t scan_from[257]; /* by first byte */
     pcre2_code *passes[N_PASSES];
-    hash_key vocabulary; /* of tokens, types and merges as they stand in the file */
+    pcre2_match_context *limits; /* of every match */
+    hash_key vocabulary;         /* of tokens, types and merges as they stand in the file */
 };
 
 /* Calls `piece` for every piece of `text` in order; stops at the first status that is not OK. Errors: those of `piece`, NO_MEMORY. */

@@ -87,6 +87,28 @@ static void the_split_is_that_of_the_specification(void **state)
     }
 }
 
+static ds4_status note_size(void *user, slice piece)
+{
+    buffer *sizes = user;
+    return buffer_printf(sizes, "%zu ", piece.size);
+}
+
+/* PCRE2's own limit of steps is ten million; a run of spaces beyond it splits as every other: all but one, then the word. */
+static void runs_of_any_length_split_alike(void **state)
+{
+    enum { N = 11 << 20 };
+    char *text = malloc(N), want[32];
+    buffer sizes = { 0 };
+    (void)state;
+    memset(text, ' ', N);
+    text[N - 1] = 'x';
+    assert_int_equal(split_text(tokenizer, (slice){ text, N }, note_size, &sizes), DS4_OK);
+    snprintf(want, sizeof want, "%d 2 ", N - 2);
+    assert_string_equal(sizes.data, want);
+    buffer_free(&sizes);
+    free(text);
+}
+
 /* --- merging ------------------------------------------------------------------------------------------------------------- */
 
 static void assert_ids(const char *text, const uint32_t *ids, size_t n)
@@ -216,21 +238,137 @@ static void assert_refused(gguf_builder *b, const char *pre, const char *words)
     free(wrong);
 }
 
+/* The good vocabulary's tokens, to be spoilt one at a time. */
+typedef struct parts {
+    const char *model, *pre;
+    const char *tokens[FIRST_MERGE + N_MERGES];
+    int32_t types[FIRST_MERGE + N_MERGES];
+    const char *merges[N_MERGES];
+    size_t n_tokens, n_types;
+    char texts[FIRST_MERGE + N_MERGES][64];
+} parts;
+
+static void put_parts(gguf_builder *b, const parts *p)
+{
+    if (p->model)
+        gb_string(b, "tokenizer.ggml.model", p->model);
+    gb_string(b, "tokenizer.ggml.pre", p->pre);
+    gb_strings(b, "tokenizer.ggml.tokens", p->tokens, p->n_tokens);
+    gb_i32s(b, "tokenizer.ggml.token_type", p->types, p->n_types);
+    gb_strings(b, "tokenizer.ggml.merges", p->merges, N_MERGES);
+}
+
+static parts good_parts(void)
+{
+    static parts p;
+    size_t position = 0;
+    slice text;
+    p = (parts){ .model = "gpt2", .pre = "joyai-llm" };
+    while (gguf_next_string(gguf_value_find(file, "tokenizer.ggml.tokens"), &position, &text)) {
+        snprintf(p.texts[p.n_tokens], sizeof p.texts[0], "%.*s", (int)text.size, text.data);
+        p.types[p.n_tokens++] = p.n_types < FIRST_BYTE ? 3 : 1;
+        p.n_types++;
+    }
+    memcpy(p.merges, merges, sizeof merges);
+    return p;
+}
+
 static void a_wrong_vocabulary_is_refused_with_words(void **state)
 {
+    static const struct {
+        const char *words;
+        size_t token;      /* this one becomes ... */
+        const char *text;  /* ... that, */
+        const char *merge; /* or the last merge that, */
+        const char *model, *pre;
+        int types_missing;
+    } cases[] = {
+        { .words = "names a token that is not in the vocabulary", .merge = "q nope" },
+        { .words = "merge 9 is not two tokens", .merge = "alone" },
+        { .words = "merge 9 is not two tokens", .merge = "" },
+        { .words = "no token '</think>'", .token = 5, .text = "</thin>" },
+        { .words = "no token '<\uff5cbegin\u2581of\u2581sentence\uff5c>'", .text = "<|begin|>" },
+        { .words = "no plain token for byte 0x61", .token = FIRST_BYTE + 'a', .text = "aaaaaa" },
+        { .words = "token 270 is not valid UTF-8", .token = 270, .text = "\xff" },
+        { .words = "tokenizer.ggml.model is 'llama'", .model = "llama" },
+        { .words = "'llama-bpe'; this program knows", .pre = "llama-bpe" },
+        { .words = "token types for", .types_missing = 1 },
+    };
     gguf_builder b = { 0 };
-    const char *const unknown[] = { "h e", "q nope" };
     (void)state;
     assert_refused(&b, NULL, "tokenizer.ggml.model' is missing");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        parts p = good_parts();
+        for (size_t k = 0; k < p.n_tokens; k++)
+            p.tokens[k] = p.texts[k];
+        if (cases[i].text)
+            p.tokens[cases[i].token] = cases[i].text;
+        if (cases[i].merge)
+            p.merges[N_MERGES - 1] = cases[i].merge;
+        p.model = cases[i].model ? cases[i].model : p.model;
+        p.pre = cases[i].pre ? cases[i].pre : p.pre;
+        p.n_types -= (size_t)cases[i].types_missing;
+        put_parts(&b, &p);
+        assert_refused(&b, NULL, cases[i].words);
+    }
     gb_tokenizer(&b, merges, 0);
     assert_refused(&b, "llama-bpe", "'llama-bpe'");
-    /* "q nope": the right half is no token. */
-    gb_string(&b, "tokenizer.ggml.model", "gpt2");
-    gb_string(&b, "tokenizer.ggml.pre", "joyai-llm");
-    gb_strings(&b, "tokenizer.ggml.tokens", unknown, 2);
-    gb_i32s(&b, "tokenizer.ggml.token_type", (int32_t[]){ 1, 1 }, 2);
-    gb_strings(&b, "tokenizer.ggml.merges", unknown, 0);
-    assert_refused(&b, NULL, "has no token");
+}
+
+/* A file may say that "th" + "i" makes a control token. Text must not become one all the same. */
+static void merges_into_control_tokens_are_left_out(void **state)
+{
+    gguf_builder b = { 0 };
+    gguf_file *f;
+    text_tokenizer *t;
+    token_list ids = { 0 };
+    size_t size;
+    (void)state;
+    parts p = good_parts();
+    for (size_t k = 0; k < p.n_tokens; k++)
+        p.tokens[k] = p.texts[k];
+    p.types[FIRST_MERGE + N_MERGES - 1] = 4;
+    put_parts(&b, &p);
+    char *data = gb_finish(&b, &size);
+    assert_int_equal(gguf_open_bytes(&f, data, size, NULL), DS4_OK);
+    assert_int_equal(text_tokenizer_open(&t, f, NULL, NULL), DS4_OK);
+    assert_true(text_is_control(t, FIRST_MERGE + N_MERGES - 1));
+    assert_int_equal(text_encode(t, SLICE("thi"), &ids, NULL), DS4_OK);
+    assert_int_equal(ids.n, 2);
+    for (size_t i = 0; i < ids.n; i++)
+        assert_false(text_is_control(t, ids.ids[i]));
+    token_list_free(&ids);
+    text_tokenizer_close(t);
+    gguf_close(f);
+    free(data);
+}
+
+/* Two files with another merge, or another order, are two vocabularies: a stored state of one is none of the other. */
+static void fingerprints_tell_vocabularies_apart(void **state)
+{
+    hash_key keys[3];
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        const char *const other[] = { "l l", "h e", "he ll", "hell o" };
+        const char *const same[] = { "h e", "l l", "he ll", "hell o" };
+        gguf_builder b = { 0 };
+        gguf_file *f;
+        text_tokenizer *t;
+        hash_stream stream;
+        size_t size;
+        gb_tokenizer(&b, i == 2 ? other : same, 4);
+        char *data = gb_finish(&b, &size);
+        assert_int_equal(gguf_open_bytes(&f, data, size, NULL), DS4_OK);
+        assert_int_equal(text_tokenizer_open(&t, f, NULL, NULL), DS4_OK);
+        hash_stream_begin(&stream, NULL);
+        text_fingerprint(t, &stream);
+        hash_stream_end(&stream, &keys[i]);
+        text_tokenizer_close(t);
+        gguf_close(f);
+        free(data);
+    }
+    assert_true(hash_key_equal(&keys[0], &keys[1]));
+    assert_false(hash_key_equal(&keys[0], &keys[2]));
 }
 
 /* --- streaming UTF-8 ---------------------------------------------------------------------------------------------------------- */
@@ -263,12 +401,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_split_is_that_of_the_specification),
+        cmocka_unit_test(runs_of_any_length_split_alike),
         cmocka_unit_test(lower_ranks_merge_first_and_equal_pairs_from_the_left),
         cmocka_unit_test(a_mebibyte_of_one_letter_is_encoded),
         cmocka_unit_test(text_never_becomes_a_control_token),
         cmocka_unit_test(spans_are_joined_and_only_controls_cut),
         cmocka_unit_test(specials_are_recognised_only_on_request),
         cmocka_unit_test(a_wrong_vocabulary_is_refused_with_words),
+        cmocka_unit_test(merges_into_control_tokens_are_left_out),
+        cmocka_unit_test(fingerprints_tell_vocabularies_apart),
         cmocka_unit_test(utf8_is_the_same_however_it_is_cut),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
