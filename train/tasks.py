@@ -293,7 +293,7 @@ def chat_conversation(dice):
 
 def tools_conversation(dice):
     tools, turns = make_tools(dice), []
-    for _ in range(dice.choice((1, 1, 2, 2, 3, 4))):
+    for _ in range(dice.choice((1, 1, 2, 3, 4, 6, 8))):
         roll = dice.random()
         if roll < 0.8:
             turns += tool_turns(dice, tools)[0]

@@ -1,9 +1,9 @@
 """Trains ds4-mini on generated conversations, in sessions: each goes on where the last one left off.
 
-    python train.py --state DIR [--out DIR] --seconds 580 --total 1500 [--long-from 0.4]
+    python train.py --state DIR [--resume DIR] [--out DIR] --seconds N [--decay N] [--long-every K] [--side W]
 
---total is the planned training time over all sessions: the learning rate and the share of long sequences follow it.
-Every minute --state receives the whole state, and --out (if given) the weights in parts of less than 15 MiB."""
+The last session gives --decay: the learning rate falls to nothing over its last N seconds. Every half minute --state
+receives the whole state, and --out (if given) the weights alone in parts of less than 15 MiB."""
 import argparse
 import glob
 import json
@@ -192,7 +192,7 @@ def new_mix(scores):
     worst = {"chat": min(scores[s] for s in scores if s[:3] in ("tal", "sum")),
              "tools": min(scores[s] for s in scores if s[:3] in ("cal", "res")),
              "recall": min(scores[s] for s in ("recall_500", "recall_1500"))}
-    base = {"chat": 1.6, "tools": 1.0, "recall": 0.8}  # a chat is much shorter than the others
+    base = {"chat": 1.6, "tools": 2.0, "recall": 0.8}  # a chat is much shorter than the others
     return [base[k] * (0.3 + 1 - worst[k]) for k in tasks.KINDS]
 
 
@@ -204,8 +204,9 @@ def main():
     ap.add_argument("--resume", default="")
     ap.add_argument("--out", default="")
     ap.add_argument("--seconds", type=float, default=580)
-    ap.add_argument("--total", type=float, default=1500)
-    ap.add_argument("--long-from", type=float, default=0.4)
+    ap.add_argument("--decay", type=float, default=0, help="seconds; 0: a constant learning rate")
+    ap.add_argument("--long-every", type=int, default=0, help="every K-th step has rows of 8192 tokens too; 0: never")
+    ap.add_argument("--side", type=float, default=0.0, help="weight of what others say, relative to the model's own words")
     ap.add_argument("--lr", type=float, default=4e-3)
     ap.add_argument("--workers", type=int, default=12)
     ap.add_argument("--eval-every", type=float, default=90)
@@ -215,8 +216,8 @@ def main():
     begun = time.time()
     pathlib.Path(args.state).mkdir(parents=True, exist_ok=True)
     vocabulary = str(HERE / "vocabulary.json")
-    short, long = ((16, 2048), (4, 8192)) if not args.tiny else ((2, 256), (1, 512))
-    mix = mp.Array("d", [1.6, 1.0, 0.8])
+    short, long = ((16, 2048), (2, 8192)) if not args.tiny else ((2, 256), (1, 512))
+    mix = mp.Array("d", [0.6, 1.0, 0.3])
     short_queue, long_queue, items_queue = mp.Queue(24), mp.Queue(12), mp.Queue()
     seed = int(time.time() * 1000) % 10 ** 9 * 100
     jobs = [(feed, (seed + i, short_queue, short, mix, vocabulary)) for i in range(args.workers * 2 // 3 or 1)] + \
@@ -290,16 +291,19 @@ def main():
 
     slack = 22 if not args.tiny else 8
     while time.time() < stop - slack:
-        done = min(1.0, (offset + time.time() - start) / args.total)
+        left = (stop - slack - time.time()) / args.decay if args.decay else 1.0
         warm = min(1.0, (progress["step"] - max(rewarm, 0) + 1) / 150)
-        lr = args.lr * warm * (1.0 if done < 0.4 else max(0.01, (1 - done) / 0.6))
-        use_long = done >= args.long_from
-        side = 0.1 if done < 0.15 else 0.0
-        batches = [short_queue.get(), long_queue.get() if use_long else short_queue.get()]
+        lr = args.lr * warm * min(1.0, max(0.01, left))
+        side = args.side
+        batches = [short_queue.get(), short_queue.get()]
+        if args.long_every and progress["step"] % args.long_every == 0:
+            batches.append(long_queue.get())
         total_weight = sum(float(w[:, 1:].sum()) + side * float((1 - w[:, 1:]).clip(0, 1).sum()) for _, w in batches)
         total_weight, loads = max(1.0, total_weight), 0
         for batch in batches:
-            loss, hits, count, index_loss, busy = micro(batch, side, total_weight)
+            rare = batch[0].shape[1] > 4096  # compiling for these would take longer than it saves
+            with torch.compiler.set_stance("force_eager" if rare else "default"):
+                loss, hits, count, index_loss, busy = micro(batch, side, total_weight)
             loads = loads + busy
             log = {k: log.get(k, 0) + v for k, v in (("loss", loss), ("hits", hits), ("count", count), ("index", index_loss),
                                                       ("n", 0.5))}
@@ -331,7 +335,7 @@ def main():
         if now - last_eval > args.eval_every:
             run_evaluation()
             last_eval = time.time()
-        if now - last_save > 60:
+        if now - last_save > 30:
             save(net, muon, adam, progress, args.state, args.out)
             last_save = time.time()
     save(net, muon, adam, progress, args.state, args.out)
