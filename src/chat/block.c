@@ -5,9 +5,6 @@
 
 #include <string.h>
 
-static const char close_text[] = "</" DSML_CLOSE_TEXT, escaped_close[] = "&lt;/" DSML_CLOSE_TEXT,
-                  escaped_twice[] = "&amp;lt;/" DSML_CLOSE_TEXT;
-
 void block_begin(chat_parser *p, slice bytes, size_t separator)
 {
     block_parser *b = &p->block;
@@ -16,7 +13,7 @@ void block_begin(chat_parser *p, slice bytes, size_t separator)
     b->separator = b->at = separator;
     b->state = BLOCK_OPEN;
     b->wrapped = b->announced = false;
-    b->n_done = 0;
+    b->n_done = b->n_nested = 0;
 }
 
 void block_free(block_parser *b)
@@ -26,6 +23,7 @@ void block_free(block_parser *b)
     buffer_free(&b->key);
     buffer_free(&b->value);
     buffer_free(&b->seen);
+    buffer_free(&b->nested);
 }
 
 static slice rest(const block_parser *b)
@@ -33,22 +31,30 @@ static slice rest(const block_parser *b)
     return (slice){ b->bytes.data + b->at, b->bytes.size - b->at };
 }
 
-/* The block as text, the token spelled out. */
-static void give_back_as_content(chat_parser *p)
+/* Appends `text` with the token spelled out. */
+static void append_spelled(chat_parser *p, buffer *out, slice text)
 {
-    block_parser *b = &p->block;
     size_t from = 0;
-    p->state = STATE_TEXT;
-    p->line_start = false;
-    for (size_t at = 0; at <= b->bytes.size; at++) {
-        if (at < b->bytes.size && b->bytes.data[at] != TAG_DSML)
+    for (size_t at = 0; at <= text.size; at++) {
+        if (at < text.size && text.data[at] != TAG_DSML)
             continue;
-        parser_content(p, (slice){ b->bytes.data + from, at - from });
-        if (at < b->bytes.size)
-            parser_content(p, slice_of(text_special_spelling(TEXT_DSML)));
+        parser_append(p, out, (slice){ text.data + from, at - from });
+        if (at < text.size)
+            parser_append(p, out, slice_of(text_special_spelling(TEXT_DSML)));
         from = at + 1;
     }
-    buffer_clear(&b->bytes);
+}
+
+/* The block as text, and no other block after it. */
+static void give_back_as_content(chat_parser *p)
+{
+    buffer text = { 0 };
+    append_spelled(p, &text, buffer_slice(&p->block.bytes));
+    p->state = STATE_TEXT;
+    p->plain = true;
+    parser_content(p, buffer_slice(&text));
+    buffer_free(&text);
+    buffer_clear(&p->block.bytes);
 }
 
 /* Not a block after all; true if generation must end because a part of it was already announced. */
@@ -70,7 +76,7 @@ static void unescape_attribute(chat_parser *p, buffer *out, slice text)
     while (text.size > 0) {
         const char *hit = memmem(text.data, text.size, "&quot;", 6);
         const size_t n = hit ? (size_t)(hit - text.data) : text.size;
-        parser_append(p, out, (slice){ text.data, n });
+        append_spelled(p, out, (slice){ text.data, n });
         if (hit)
             parser_append(p, out, SLICE("\""));
         const size_t used = hit ? n + 6 : n;
@@ -155,6 +161,16 @@ static bool schema_says_text(const chat_parser *p)
     return text;
 }
 
+static void begin_value(chat_parser *p, const tag *t)
+{
+    block_parser *b = &p->block;
+    b->marked = t->marked;
+    b->kind = !t->is_text.data ? VALUE_UNSAID : slice_equal(t->is_text, SLICE("true")) ? VALUE_TEXT : VALUE_JSON;
+    b->begun = b->in_string = b->escaped = b->looked = false;
+    buffer_clear(&b->value);
+    b->state = BLOCK_VALUE;
+}
+
 static void begin_parameter(chat_parser *p, const tag *t)
 {
     block_parser *b = &p->block;
@@ -163,18 +179,39 @@ static void begin_parameter(chat_parser *p, const tag *t)
     if (buffer_append_u32(&b->seen, (uint32_t)b->key.size) != DS4_OK)
         p->no_memory = true;
     parser_append(p, &b->seen, buffer_slice(&b->key));
-    b->marked = t->marked;
-    b->kind = !t->is_text.data ? VALUE_UNSAID : slice_equal(t->is_text, SLICE("true")) ? VALUE_TEXT : VALUE_JSON;
-    b->begun = b->in_string = b->escaped = false;
-    buffer_clear(&b->value);
-    b->state = BLOCK_VALUE;
+    begin_value(p, t);
+}
+
+/* A parameter inside a parameter: `before` is what separates it from what the object has so far. */
+static void begin_nested(chat_parser *p, const tag *t, const char *before)
+{
+    block_parser *b = &p->block;
+    buffer key = { 0 };
+    unescape_attribute(p, &key, t->key);
+    if (buffer_append_text(&b->nested, before) != DS4_OK ||
+        json_write_string(&b->nested, buffer_slice(&key)) != DS4_OK || buffer_append_byte(&b->nested, ':') != DS4_OK)
+        p->no_memory = true;
+    buffer_free(&key);
+    begin_value(p, t);
+}
+
+static void end_nested(chat_parser *p)
+{
+    block_parser *b = &p->block;
+    if (buffer_append_byte(&b->nested, '}') != DS4_OK)
+        p->no_memory = true;
+    if (--b->n_nested > 0)
+        return;
+    if (!b->ignored)
+        send_value(p, buffer_slice(&b->nested), true);
+    b->state = BLOCK_INVOKE;
 }
 
 /* A decoded piece of the present value. */
 static void take_value(chat_parser *p, slice text)
 {
     block_parser *b = &p->block;
-    if (b->kind != VALUE_TEXT) {
+    if (b->kind != VALUE_TEXT || b->n_nested > 0) {
         for (size_t i = 0; i < text.size; i++) {
             const char c = text.data[i];
             if (b->escaped)
@@ -205,6 +242,15 @@ static void end_parameter(chat_parser *p)
 {
     block_parser *b = &p->block;
     const slice value = buffer_slice(&b->value);
+    if (b->n_nested > 0) {
+        const bool as_json = b->kind != VALUE_TEXT && is_json(value);
+        if (as_json)
+            parser_append(p, &b->nested, value);
+        else if (json_write_string(&b->nested, value) != DS4_OK)
+            p->no_memory = true;
+        b->state = BLOCK_NESTED;
+        return;
+    }
     if (b->kind == VALUE_TEXT) {
         take_value(p, (slice){ "", 0 }); /* an empty one begins here */
         if (!b->ignored)
@@ -215,19 +261,38 @@ static void end_parameter(chat_parser *p)
     b->state = BLOCK_INVOKE;
 }
 
-/* Is `text` the beginning of `whole`, or `whole` the beginning of text? */
-static tag_scan compare(slice text, const char *whole)
+/* 3.4: a value that begins with a parameter's tag is an object. MORE: that cannot be said yet. Of plain names a text may
+ * well begin with one, so there only other values are looked at. */
+static tag_scan look_for_nested(chat_parser *p)
 {
-    const size_t n = strlen(whole);
-    if (memcmp(text.data, whole, text.size < n ? text.size : n) != 0)
+    block_parser *b = &p->block;
+    const slice text = rest(b);
+    size_t n = 0;
+    tag t;
+    b->looked = true;
+    if (!b->marked && b->kind == VALUE_TEXT)
         return TAG_NONE;
-    return text.size < n ? TAG_MORE : TAG_FOUND;
+    while (n < text.size && strchr(" \t\r\n", text.data[n]) && text.data[n])
+        n++;
+    const tag_scan found = n < text.size ? tag_read((slice){ text.data + n, text.size - n }, &t) : TAG_MORE;
+    b->looked = found != TAG_MORE;
+    if (found != TAG_FOUND || t.closing || t.name != TAG_PARAMETER || !t.key.data || t.marked != b->marked ||
+        b->n_nested == NESTING_MAX)
+        return found == TAG_MORE ? TAG_MORE : TAG_NONE;
+    b->at += n + t.size;
+    if (b->n_nested++ == 0)
+        buffer_clear(&b->nested);
+    begin_nested(p, &t, "{");
+    return TAG_FOUND;
 }
 
 /* Takes payload up to the closing tag, or up to what may be the start of one. False: more bytes are needed. */
 static bool run_value(chat_parser *p)
 {
     block_parser *b = &p->block;
+    while (!b->looked)
+        if (look_for_nested(p) == TAG_MORE)
+            return false;
     for (;;) {
         const slice text = rest(b);
         size_t n = 0;
@@ -259,13 +324,15 @@ static bool run_value(chat_parser *p)
                 return true;
             }
         } else {
-            const tag_scan once = compare(here, escaped_close), twice = compare(here, escaped_twice);
-            if (once == TAG_FOUND || twice == TAG_FOUND) {
-                take_value(p, once == TAG_FOUND ? SLICE(close_text) : SLICE(escaped_close));
-                b->at += once == TAG_FOUND ? sizeof escaped_close - 1 : sizeof escaped_twice - 1;
+            size_t n_amps, size;
+            found = dsml_escaped_close(here, &n_amps, &size);
+            if (found == TAG_FOUND) { /* one level down */
+                const size_t skip = n_amps ? sizeof "&amp;" - 1 : sizeof "&lt;" - 1;
+                take_value(p, n_amps ? SLICE("&") : SLICE("<"));
+                take_value(p, (slice){ here.data + skip, size - skip });
+                b->at += size;
                 continue;
             }
-            found = once == TAG_MORE || twice == TAG_MORE ? TAG_MORE : TAG_NONE;
         }
         if (found == TAG_MORE)
             return false;
@@ -305,12 +372,17 @@ static progress take_tag(chat_parser *p, const tag *t)
     if (b->state == BLOCK_OPEN && !t->closing && t->name == TAG_CALLS) {
         b->wrapped = true;
         b->state = BLOCK_BETWEEN;
-    } else if (b->state != BLOCK_INVOKE && opens_call) {
+    } else if ((b->state == BLOCK_OPEN || b->state == BLOCK_BETWEEN) && opens_call) {
         begin_call(p, t);
     } else if (b->state == BLOCK_BETWEEN && t->closing && t->name == TAG_CALLS && b->n_done > 0) {
         return BLOCK_ENDED;
     } else if (b->state == BLOCK_INVOKE && !t->closing && t->name == TAG_PARAMETER && t->key.data) {
         begin_parameter(p, t);
+    } else if (b->state == BLOCK_NESTED && t->name == TAG_PARAMETER && (t->closing || t->key.data)) {
+        if (t->closing)
+            end_nested(p);
+        else
+            begin_nested(p, t, ",");
     } else if (b->state == BLOCK_INVOKE && t->closing && t->name == TAG_INVOKE) {
         end_call(p);
     } else {
@@ -369,8 +441,9 @@ bool block_wants_greedy(const chat_parser *p)
     const block_parser *b = &p->block;
     if (b->state != BLOCK_VALUE)
         return true;
-    const slice held = rest(b); /* what may become the closing tag */
-    if (held.size >= 2 && held.data[0] == '<')
+    const slice held = rest(b); /* what may become the closing tag, or the tag of a parameter inside */
+    const char *tag_at = held.size ? memchr(held.data, '<', held.size) : NULL;
+    if (tag_at && tag_at + 1 < held.data + held.size)
         return true;
     return b->kind != VALUE_TEXT && !b->in_string;
 }

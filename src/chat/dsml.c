@@ -25,26 +25,48 @@ static ds4_status append_attribute(text_spans *out, slice text)
     return append_replacing(out, text, SLICE("\""), SLICE("&quot;"));
 }
 
-/* "</...parameter>" and its escaped form step one level up, so that the parser can step down again. */
+static tag_scan begins_with(slice text, size_t at, const char *word)
+{
+    const size_t n = strlen(word), left = text.size - at;
+    if (memcmp(text.data + at, word, left < n ? left : n) != 0)
+        return TAG_NONE;
+    return left < n ? TAG_MORE : TAG_FOUND;
+}
+
+tag_scan dsml_escaped_close(slice text, size_t *n_amps, size_t *size)
+{
+    enum { AMPS_MAX = 1000 }; /* so that a value full of them is not held back for ever */
+    size_t at = 1;
+    if (text.size == 0 || text.data[0] != '&')
+        return TAG_NONE;
+    for (*n_amps = 0; *n_amps <= AMPS_MAX; ++*n_amps, at += 4) {
+        const tag_scan amp = begins_with(text, at, "amp;");
+        if (amp == TAG_FOUND)
+            continue;
+        const tag_scan end = begins_with(text, at, "lt;" DSML_CLOSE_TEXT);
+        *size = at + sizeof "lt;" DSML_CLOSE_TEXT - 1;
+        return end == TAG_NONE ? amp : end;
+    }
+    return TAG_NONE;
+}
+
+/* The closing tag as text, and its escaped forms, step one level up, so that the parser can step down again. */
 static ds4_status append_value(text_spans *out, slice text)
 {
-    static const char close[] = "</" DSML_CLOSE_TEXT, escaped[] = "&lt;/" DSML_CLOSE_TEXT,
-                      twice[] = "&amp;lt;/" DSML_CLOSE_TEXT;
     ds4_status status = DS4_OK;
-    while (status == DS4_OK && text.size > 0) {
-        const char *plain = memmem(text.data, text.size, close, sizeof close - 1);
-        const char *once = memmem(text.data, text.size, escaped, sizeof escaped - 1);
-        const char *hit = !plain || (once && once < plain) ? once : plain;
-        const size_t n = hit ? (size_t)(hit - text.data) : text.size;
-        status = text_spans_text(out, (slice){ text.data, n });
-        size_t used = n;
-        if (status == DS4_OK && hit) {
-            status = text_spans_text(out, hit == plain ? SLICE(escaped) : SLICE(twice));
-            used += hit == plain ? sizeof close - 1 : sizeof escaped - 1;
-        }
-        text = (slice){ text.data + used, text.size - used };
+    size_t from = 0;
+    for (size_t at = 0; status == DS4_OK && at < text.size; at++) {
+        const slice here = { text.data + at, text.size - at };
+        size_t n_amps, size;
+        const bool plain = here.data[0] == '<' && begins_with(text, at + 1, DSML_CLOSE_TEXT) == TAG_FOUND;
+        if (!plain && dsml_escaped_close(here, &n_amps, &size) != TAG_FOUND)
+            continue;
+        status = text_spans_text(out, (slice){ text.data + from, at - from });
+        if (status == DS4_OK)
+            status = text_spans_text(out, plain ? SLICE("&lt;") : SLICE("&amp;"));
+        from = at + 1;
     }
-    return status;
+    return status == DS4_OK ? text_spans_text(out, (slice){ text.data + from, text.size - from }) : status;
 }
 
 static ds4_status render_parameter(text_spans *out, chat_profile profile, slice key, const json_value *value, slice raw)

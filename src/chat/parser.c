@@ -19,50 +19,59 @@ void parser_append(chat_parser *p, buffer *to, slice text)
 
 /* --- stop sequences: 3.5 --------------------------------------------------------------------------------------------- */
 
-/* Earliest match wins, of those the longest. */
+/* The first place of `pending` where a stop sequence stands (true), or could stand once more bytes come (false);
+ * the end if there is none. Earliest wins, so a later whole one waits for an earlier one that may still be completed. */
 static bool find_stop(const chat_parser *p, size_t *at)
 {
-    size_t best = SIZE_MAX;
-    for (size_t i = 0; i < p->options.n_stops; i++) {
-        const slice stop = p->options.stops[i];
-        const char *hit = stop.size ? memmem(p->pending.data, p->pending.size, stop.data, stop.size) : NULL;
-        if (hit && (size_t)(hit - p->pending.data) < best)
-            best = (size_t)(hit - p->pending.data);
+    for (*at = 0; *at < p->pending.size; ++*at) {
+        const char *here = p->pending.data + *at;
+        const size_t left = p->pending.size - *at;
+        bool begun = false;
+        for (size_t i = 0; i < p->options.n_stops; i++) {
+            const slice stop = p->options.stops[i];
+            if (stop.size == 0 || memcmp(here, stop.data, left < stop.size ? left : stop.size) != 0)
+                continue;
+            if (left >= stop.size)
+                return true;
+            begun = true;
+        }
+        if (begun)
+            return false;
     }
-    *at = best;
-    return best != SIZE_MAX;
+    return false;
+}
+
+/* Sends what cannot become part of a stop sequence. Stop sequences are valid UTF-8, so the cut is between characters. */
+static void run_stops(chat_parser *p)
+{
+    size_t at;
+    p->stopped = find_stop(p, &at);
+    parser_event(p, CHAT_EVENT_CONTENT, (slice){ p->pending.data, at });
+    buffer_consume(&p->pending, p->stopped ? p->pending.size : at);
 }
 
 void parser_content(chat_parser *p, slice text)
 {
-    size_t at;
     if (p->stopped)
         return;
-    if (p->stop_longest == 0) {
+    if (p->options.n_stops == 0) {
         parser_event(p, CHAT_EVENT_CONTENT, text);
         return;
     }
     parser_append(p, &p->pending, text);
-    if (p->pending.size == 0)
-        return;
-    if (find_stop(p, &at)) {
-        parser_event(p, CHAT_EVENT_CONTENT, (slice){ p->pending.data, at });
-        p->stopped = true;
-        buffer_clear(&p->pending);
-        return;
-    }
-    size_t n = p->pending.size > p->stop_longest - 1 ? p->pending.size - (p->stop_longest - 1) : 0;
-    while (n > 0 && ((uint8_t)p->pending.data[n] & 0xc0) == 0x80)
-        n--; /* not in the middle of a character */
-    parser_event(p, CHAT_EVENT_CONTENT, (slice){ p->pending.data, n });
-    buffer_consume(&p->pending, n);
+    run_stops(p);
 }
 
+/* No more content comes: a stop sequence that was begun is none, but a whole one behind it may now count. */
 static void flush_pending(chat_parser *p)
 {
-    if (!p->stopped && p->pending.size)
-        parser_event(p, CHAT_EVENT_CONTENT, buffer_slice(&p->pending));
-    buffer_clear(&p->pending);
+    while (!p->stopped && p->pending.size) {
+        /* Pending begins with what was begun: its first character is content, then the rest is looked at again. */
+        const size_t n = json_utf8_length(p->pending.data, p->pending.size);
+        parser_event(p, CHAT_EVENT_CONTENT, (slice){ p->pending.data, n ? n : 1 });
+        buffer_consume(&p->pending, n ? n : 1);
+        run_stops(p);
+    }
 }
 
 /* --- content ----------------------------------------------------------------------------------------------------------- */
@@ -101,14 +110,11 @@ static bool is_space(char c)
     return c == ' ' || c == '\n' || c == '\t' || c == '\r';
 }
 
-/* Is the '<' at `at` of the tail the first thing on its line, outside a fence? */
+/* Only white space stands before `at` in the tail. Is what follows the first thing on its line, outside a fence? */
 static bool at_line_start(const chat_parser *p, size_t at)
 {
-    while (at > 0 && (p->tail.data[at - 1] == ' ' || p->tail.data[at - 1] == '\t'))
-        at--;
-    if (at > 0)
-        return p->tail.data[at - 1] == '\n' && !p->fenced;
-    return p->line_start && p->n_ticks == 0 && !p->fenced;
+    const bool line_end = at > 0 && memchr(p->tail.data, '\n', at);
+    return !p->fenced && (line_end || (p->line_start && p->n_ticks == 0));
 }
 
 /* Where the white space that ends at `at` begins. */
@@ -121,13 +127,11 @@ static size_t before_space(const chat_parser *p, size_t at)
 
 static void open_block(chat_parser *p, size_t at)
 {
-    release(p, before_space(p, at));
     flush_pending(p);
-    size_t blanks = 0;
-    while (blanks < p->tail.size && is_space(p->tail.data[blanks]))
-        blanks++;
+    if (p->stopped)
+        return;
     p->state = STATE_BLOCK;
-    block_begin(p, buffer_slice(&p->tail), blanks);
+    block_begin(p, buffer_slice(&p->tail), at);
     buffer_clear(&p->tail);
 }
 
@@ -142,47 +146,70 @@ static void spell_mark(chat_parser *p, size_t at)
     p->tail = whole;
 }
 
-/* Decides about the tail as far as it can. */
+static bool reads_tools(const chat_parser *p)
+{
+    return p->options.allow_tools && !p->plain;
+}
+
+/* The tail's white space and '<' are at `at`. FOUND: something was done about them. NONE: the '<' is text. MORE: wait. */
+static tag_scan run_tag(chat_parser *p, size_t at)
+{
+    const slice text = { p->tail.data + at, p->tail.size - at };
+    const size_t slash = text.size > 1 && text.data[1] == '/';
+    tag t;
+    if (text.size == 1 + slash)
+        return TAG_MORE;
+    const bool marked = text.data[1 + slash] == TAG_DSML;
+    if (!marked && !at_line_start(p, at))
+        return TAG_NONE;
+    const tag_scan found = tag_read(text, &t);
+    p->mark_held = found == TAG_MORE && marked;
+    if (found != TAG_FOUND)
+        return found;
+    if (!t.closing && (t.name == TAG_CALLS || (t.name == TAG_INVOKE && t.key.size > 0))) {
+        open_block(p, at);
+        return TAG_FOUND;
+    }
+    if (!t.closing || !marked)
+        return TAG_NONE;
+    /* 3.4: a closing tag without an opening one is ignored. */
+    release(p, at);
+    buffer_consume(&p->tail, t.size);
+    return TAG_FOUND;
+}
+
+/* Decides about the tail as far as it can. What is content leaves it before anything behind is looked at, so that lines and
+ * fences are known. */
 static void run_text(chat_parser *p)
 {
-    const bool tools = p->options.allow_tools;
     size_t at = 0;
-    while (tools && at < p->tail.size) {
+    p->mark_held = false;
+    while (reads_tools(p) && !p->stopped && at < p->tail.size) {
         const char c = p->tail.data[at];
         if (c == TAG_DSML) {
-            if (at > 0 && p->tail.data[at - 1] == '<') {
-                open_block(p, at - 1);
-                return;
-            }
             spell_mark(p, at);
-            continue;
-        }
-        tag t;
-        const bool marked = c == '<' && at + 1 < p->tail.size && p->tail.data[at + 1] == TAG_DSML;
-        if (c == '<' && !marked && at_line_start(p, at)) {
-            const tag_scan found = tag_read((slice){ p->tail.data + at, p->tail.size - at }, &t);
-            if (found == TAG_MORE) {
-                release(p, before_space(p, at));
+        } else if (c == '<') {
+            const size_t from = before_space(p, at);
+            release(p, from);
+            at -= from;
+            const tag_scan found = p->stopped ? TAG_MORE : run_tag(p, at);
+            if (found == TAG_MORE || p->state != STATE_TEXT)
                 return;
-            }
-            if (found == TAG_FOUND && !t.closing && (t.name == TAG_CALLS || (t.name == TAG_INVOKE && t.key.data))) {
-                open_block(p, at);
-                return;
-            }
+            at = found == TAG_FOUND ? 0 : at + 1;
+        } else {
+            at++;
         }
-        at++;
     }
-    /* What could be the separator of a block, or the first byte of its tag, waits. */
-    size_t hold = p->tail.size;
-    if (tools && hold > 0 && p->tail.data[hold - 1] == '<')
-        hold--;
-    release(p, tools ? before_space(p, hold) : hold);
+    /* White space could be the separator of a block. */
+    release(p, reads_tools(p) ? before_space(p, p->tail.size) : p->tail.size);
 }
 
 /* --- tokens -------------------------------------------------------------------------------------------------------------- */
 
 static void feed_text(chat_parser *p, slice text)
 {
+    if (p->stopped)
+        return; /* the rest of the token that completed a stop sequence */
     if (p->state == STATE_THINKING) {
         parser_event(p, CHAT_EVENT_REASONING, text);
     } else if (p->state == STATE_TEXT) {
@@ -208,7 +235,7 @@ static void feed_mark(chat_parser *p)
 {
     static const char mark[1] = { TAG_DSML };
     feed_bytes(p, (slice){ "", 0 }, true);
-    if (p->state == STATE_THINKING || !p->options.allow_tools)
+    if (p->state == STATE_THINKING || (p->state == STATE_TEXT && !reads_tools(p)))
         feed_text(p, slice_of(text_special_spelling(TEXT_DSML)));
     else
         feed_text(p, (slice){ mark, 1 });
@@ -221,7 +248,7 @@ ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, 
     p->started = true;
     *verdict = CHAT_GO_ON;
     if (p->state == STATE_THINKING)
-        p->n_reasoning_tokens++;
+        p->n_reasoning_tokens += id != text_special_id(t, TEXT_EOS);
     if (id == text_special_id(t, TEXT_EOS)) {
         *verdict = CHAT_STOP_EOS;
     } else if (id == text_special_id(t, TEXT_THINK_END)) {
@@ -282,9 +309,6 @@ ds4_status chat_parser_new(chat_parser **out, const text_tokenizer *tokenizer, c
     p->user = user;
     p->state = options->thinking_open ? STATE_THINKING : STATE_TEXT;
     p->line_start = true;
-    for (size_t i = 0; i < options->n_stops; i++)
-        if (options->stops[i].size > p->stop_longest)
-            p->stop_longest = options->stops[i].size;
     return DS4_OK;
 }
 
@@ -301,7 +325,7 @@ void chat_parser_free(chat_parser *p)
 
 bool chat_parser_wants_greedy(const chat_parser *p)
 {
-    return p->state == STATE_BLOCK && block_wants_greedy(p);
+    return p->mark_held || (p->state == STATE_BLOCK && block_wants_greedy(p));
 }
 
 bool chat_parser_in_reasoning(const chat_parser *p)

@@ -4,7 +4,9 @@
  *                          ^                     |
  *                          +--- not a block -----+   (only while nothing of it was announced)
  *
- * Promise: however the output is cut into tokens, the concatenated events are the same. */
+ * A block that cannot be read is content, and so is all that follows it (3.4): nothing after it is executed.
+ * Promise: however the output is cut into tokens, the concatenated events are the same. Hence every decision here is made
+ * from bytes that have come, never from where a token ended; what is undecided is held. */
 #ifndef CHAT_PARSER_H
 #define CHAT_PARSER_H
 
@@ -12,10 +14,12 @@
 #include "chat/template.h"
 
 typedef enum parser_state { STATE_THINKING, STATE_TEXT, STATE_BLOCK, STATE_AFTER } parser_state;
-typedef enum block_state { BLOCK_OPEN, BLOCK_BETWEEN, BLOCK_INVOKE, BLOCK_VALUE } block_state;
+typedef enum block_state { BLOCK_OPEN, BLOCK_BETWEEN, BLOCK_INVOKE, BLOCK_VALUE, BLOCK_NESTED } block_state;
 
 /* How a parameter's value is to be read. */
 typedef enum value_kind { VALUE_TEXT, VALUE_JSON, VALUE_UNSAID } value_kind;
+
+enum { NESTING_MAX = 16 };
 
 typedef struct block_parser {
     block_state state;
@@ -28,11 +32,14 @@ typedef struct block_parser {
     /* The present call and parameter. */
     buffer call_name, key, value; /* value: decoded, of kinds that are buffered */
     buffer seen;                  /* keys of this call, each after its length (u32): a repeated one is ignored */
+    buffer nested;                /* parameters inside a parameter: the object as JSON, so far */
+    uint32_t n_nested;            /* how deep; 0 outside */
     value_kind kind;
     bool marked;             /* the parameter's tag carried the token: so must its end */
     bool ignored;            /* a repeated key */
     bool first;              /* no parameter of this call was sent */
     bool begun;              /* `"key":"` of a text was sent */
+    bool looked;             /* the value does not begin with a parameter's tag */
     bool in_string, escaped; /* inside a JSON value: for chat_parser_wants_greedy() */
 } block_parser;
 
@@ -43,10 +50,11 @@ struct chat_parser {
     void *user;
     parser_state state;
     text_utf8 filter;
-    buffer clean;   /* scratch */
-    buffer tail;    /* TEXT: not yet known to be content */
-    buffer pending; /* content held back for stop sequences */
-    size_t stop_longest;
+    buffer clean;    /* scratch */
+    buffer tail;     /* TEXT: not yet known to be content */
+    buffer pending;  /* content held back for stop sequences */
+    bool plain;      /* a block could not be read: the rest is content */
+    bool mark_held;  /* the tail holds a tag that began with the token */
     bool fenced;     /* inside a code fence */
     uint8_t n_ticks; /* back-ticks at the start of this line */
     bool line_start; /* only white space or back-ticks so far on this line */

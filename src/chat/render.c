@@ -29,7 +29,7 @@ typedef struct renderer {
     size_t n_turns;
     block *blocks;
     size_t n_blocks;
-    size_t n_leading; /* system and developer messages of the system block */
+    size_t n_leading; /* messages before the first turn: system and developer ones among them make the system block */
     bool tools_present;
     size_t last_user; /* index + 1 of the last turn of a user, 0 if there is none */
 } renderer;
@@ -73,11 +73,14 @@ static void add_to_user_turn(renderer *r, const chat_message *m)
 static void make_turns(renderer *r)
 {
     const chat_prompt *p = r->prompt;
-    while (r->n_leading < p->n_messages && is_system(&p->messages[r->n_leading]))
+    while (r->n_leading < p->n_messages &&
+           (is_system(&p->messages[r->n_leading]) || p->messages[r->n_leading].role == CHAT_REMINDER))
         r->n_leading++;
     r->tools_present = p->n_tools > 0;
-    for (size_t i = r->n_leading; i < p->n_messages; i++) {
+    for (size_t i = 0; i < p->n_messages; i++) {
         const chat_message *m = &p->messages[i];
+        if (i < r->n_leading && is_system(m))
+            continue;
         if (m->role == CHAT_ASSISTANT)
             add_turn(r, TURN_ASSISTANT, m);
         else if (m->role == CHAT_REMINDER)
@@ -90,46 +93,93 @@ static void make_turns(renderer *r)
     }
 }
 
+/* The ids of the calls that results may answer, sorted. A client decides how many there are of either, so neither is
+ * searched from end to end. */
+typedef struct call_index {
+    slice id;
+    uint32_t index;
+} call_index;
+
+static int compare_ids(slice a, slice b)
+{
+    const size_t n = a.size < b.size ? a.size : b.size;
+    const int order = n ? memcmp(a.data, b.data, n) : 0;
+    return order ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static int compare_calls(const void *a, const void *b)
+{
+    const call_index *x = a, *y = b;
+    const int order = compare_ids(x->id, y->id);
+    return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+/* Among the results of one turn; of equal rank, as they came. Blocks of one message are neighbours in memory. */
+static int compare_results(const void *a, const void *b)
+{
+    const block *x = a, *y = b;
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return (x->message > y->message) - (x->message < y->message);
+}
+
 /* 2.2 (3): unknown ids count as call 0, a repeated id keeps its last index. */
-static uint32_t rank_of(const chat_message *caller, slice id)
+static uint32_t rank_of(const call_index *calls, size_t n, slice id)
 {
-    uint32_t rank = 0;
-    for (size_t i = 0; caller && id.size > 0 && i < caller->n_calls; i++)
-        if (slice_equal(caller->calls[i].id, id))
-            rank = (uint32_t)i;
-    return rank;
+    size_t low = 0, high = n; /* the first whose id is greater is in low .. high */
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (compare_ids(calls[middle].id, id) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return id.size > 0 && low > 0 && slice_equal(calls[low - 1].id, id) ? calls[low - 1].index : 0;
 }
 
-/* Sorts the results among the places that results have; texts stay. Few of them: insertion, which is stable. */
-static void sort_results(block *blocks, size_t n, const chat_message *caller)
+/* Sorts the results among the places that results have; texts stay. `scratch` has room for n. */
+static void sort_results(block *blocks, size_t n, const call_index *calls, size_t n_calls, block *scratch)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (!blocks[i].is_result)
-            continue;
-        block moving = blocks[i];
-        moving.rank = rank_of(caller, moving.message->call_id);
-        size_t place = i;
-        for (size_t j = i; j-- > 0;) {
-            if (!blocks[j].is_result)
-                continue;
-            if (blocks[j].rank <= moving.rank)
-                break;
-            blocks[place] = blocks[j];
-            place = j;
+    size_t n_results = 0;
+    for (size_t i = 0; i < n; i++)
+        if (blocks[i].is_result) {
+            scratch[n_results] = blocks[i];
+            scratch[n_results].rank = rank_of(calls, n_calls, blocks[i].message->call_id);
+            n_results++;
         }
-        blocks[place] = moving;
-    }
+    qsort(scratch, n_results, sizeof *scratch, compare_results);
+    for (size_t i = 0, k = 0; i < n; i++)
+        if (blocks[i].is_result)
+            blocks[i] = scratch[k++];
 }
 
-static void order_results(renderer *r)
+/* The calls of the nearest assistant turn that made some order the results of the turns after it. */
+static ds4_status order_results(renderer *r)
 {
-    const chat_message *caller = NULL;
-    for (size_t i = 0; i < r->n_turns; i++) {
-        if (r->turns[i].kind == TURN_ASSISTANT && r->turns[i].message->n_calls > 0)
-            caller = r->turns[i].message;
-        if (r->turns[i].kind == TURN_USER)
-            sort_results(r->blocks + r->turns[i].first_block, r->turns[i].n_blocks, caller);
+    call_index *calls = NULL;
+    block *scratch = calloc(r->n_blocks + 1, sizeof *scratch);
+    size_t n_calls = 0;
+    ds4_status status = scratch ? DS4_OK : DS4_ERR_NO_MEMORY;
+    for (size_t i = 0; status == DS4_OK && i < r->n_turns; i++) {
+        const turn *t = &r->turns[i];
+        if (t->kind == TURN_ASSISTANT && t->message->n_calls > 0) {
+            free(calls);
+            n_calls = t->message->n_calls;
+            calls = calloc(n_calls, sizeof *calls);
+            if (!calls) {
+                status = DS4_ERR_NO_MEMORY;
+                break;
+            }
+            for (size_t k = 0; k < n_calls; k++)
+                calls[k] = (call_index){ t->message->calls[k].id, (uint32_t)k };
+            qsort(calls, n_calls, sizeof *calls, compare_calls);
+        } else if (t->kind == TURN_USER) {
+            sort_results(r->blocks + t->first_block, t->n_blocks, calls, n_calls, scratch);
+        }
     }
+    free(calls);
+    free(scratch);
+    return status;
 }
 
 /* --- turns to spans ---------------------------------------------------------------------------------------------------- */
@@ -251,9 +301,9 @@ static ds4_status put_effort(renderer *r, bool has_block)
     return DS4_OK;
 }
 
-static bool has_text(const chat_message *m)
+static bool in_system_block(const chat_message *m)
 {
-    for (size_t i = 0; i < m->n_texts; i++)
+    for (size_t i = 0; is_system(m) && i < m->n_texts; i++)
         if (m->texts[i].size > 0)
             return true;
     return false;
@@ -265,12 +315,12 @@ static ds4_status put_head(renderer *r)
     const chat_prompt *p = r->prompt;
     bool any = p->n_tools > 0 || p->response_format.size > 0, first = true;
     for (size_t i = 0; i < r->n_leading; i++)
-        any = any || has_text(&p->messages[i]);
+        any = any || in_system_block(&p->messages[i]);
     ds4_status status = text_spans_control(r->out, TEXT_BOS);
     if (status == DS4_OK)
         status = put_effort(r, any);
     for (size_t i = 0; status == DS4_OK && i < r->n_leading; i++) {
-        if (!has_text(&p->messages[i]))
+        if (!in_system_block(&p->messages[i]))
             continue;
         if (!first)
             status = text_spans_text(r->out, SLICE("\n\n"));
@@ -338,8 +388,9 @@ ds4_status chat_render(const chat_prompt *prompt, text_spans *out, chat_rendered
         status = DS4_ERR_NO_MEMORY;
     } else {
         make_turns(&r);
-        order_results(&r);
-        status = put_all(&r, about ? about : &unused);
+        status = order_results(&r);
+        if (status == DS4_OK)
+            status = put_all(&r, about ? about : &unused);
     }
     free(r.turns);
     free(r.blocks);

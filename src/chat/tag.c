@@ -100,9 +100,12 @@ static tag_scan read_attribute(reader *r, tag *out)
         return found;
     const char *from = r->text.data + r->at;
     const char *end = memmem(from, r->text.size - r->at, quote, strlen(quote));
+    const slice value = { from, end ? (size_t)(end - from) : r->text.size - r->at };
+    /* Without the token this may be prose that mentions a tag: it is not held back beyond its line. */
+    if (!out->marked && memchr(value.data, '\n', value.size))
+        return TAG_NONE;
     if (!end)
-        return memchr(from, '\n', r->text.size - r->at) ? TAG_NONE : TAG_MORE;
-    const slice value = { from, (size_t)(end - from) };
+        return TAG_MORE;
     r->at += value.size + strlen(quote);
     if (slice_equal(key, SLICE("name")))
         out->key = value;
@@ -143,5 +146,7 @@ tag_scan tag_read(slice text, tag *out)
     reader r = { text, 0 };
     *out = (tag){ 0 };
     const tag_scan found = read_all(&r, out);
-    return found == TAG_MORE && text.size > TAG_BYTES_MAX ? TAG_NONE : found;
+    if ((found == TAG_MORE && text.size >= TAG_BYTES_MAX) || (found == TAG_FOUND && out->size > TAG_BYTES_MAX))
+        return TAG_NONE;
+    return found;
 }

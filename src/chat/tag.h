@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 
 #define TAG_DSML '\xff'
-enum { TAG_BYTES_MAX = 4096, TAG_ATTRIBUTES_MAX = 4 };
+enum { TAG_BYTES_MAX = 4096, TAG_ATTRIBUTES_MAX = 4 }; /* a longer tag is none */
 
 typedef enum tag_name { TAG_CALLS, TAG_INVOKE, TAG_PARAMETER } tag_name;
 
@@ -21,7 +21,8 @@ typedef struct tag {
 
 typedef enum tag_scan { TAG_FOUND, TAG_MORE, TAG_NONE } tag_scan;
 
-/* Is there a tag at the start of `text`? MORE: what is there could become one. */
+/* Is there a tag at the start of `text`? MORE: what is there could become one. The answer depends on the bytes of the tag
+ * only, however many follow: a text that was FOUND or NONE stays so when it grows. */
 tag_scan tag_read(slice text, tag *out);
 
 #endif

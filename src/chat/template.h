@@ -4,6 +4,7 @@
 #define CHAT_TEMPLATE_H
 
 #include "chat/chat.h"
+#include "chat/tag.h"
 
 /* Appends text that the program itself wrote. In it, bytes 1..5 stand for: DSML, <think> and </think> as control tokens,
  * the profile's name of the block ("tool_calls"), and what precedes other tag names ("" or a space). */
@@ -20,7 +21,10 @@ extern const char template_tools_head[], template_tools_tail[], template_format_
 /* "\n\n<DSML tool_calls>..." for an assistant turn with calls: 2.5. */
 ds4_status dsml_render_calls(text_spans *out, chat_profile profile, const chat_call *calls, size_t n);
 
-/* The reversible exception of 2.5 for values that contain the closing tag as text. */
-#define DSML_CLOSE_TEXT "\uff5cDSML\uff5cparameter>"
+/* The reversible exception of 2.5 for values that contain the closing tag as text: "</...parameter>" is written with
+ * "&lt;", and what is already so written gets one more "amp;". */
+#define DSML_CLOSE_TEXT "/\uff5cDSML\uff5cparameter>"
+/* Does `text` begin with '&', any number of "amp;" (*n_amps), "lt;" and DSML_CLOSE_TEXT? *size is that of all. */
+tag_scan dsml_escaped_close(slice text, size_t *n_amps, size_t *size);
 
 #endif
