@@ -165,6 +165,17 @@ static void answers_are_understood(void **state)
         { "<tool_calls>\n<invoke name=\"f\">\n<parameter name=\"s\" "
           "string=\"true\">x</parameter>\n</invoke>\n</tool_calls>",
           "[0 f {\"s\":\"x\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        /* repaired: parameters inside a parameter are an object */
+        { CALL(INVOKE("f",
+                      "<" DSML "parameter name=\"o\" string=\"false\">\n" PARAMETER("a", "true", "1") "\n" PARAMETER(
+                          "b", "false", "[2]") "\n</" DSML "parameter>\n" PARAMETER("s", "true", "z"))),
+          "[0 f {\"o\":{\"a\":\"1\",\"b\":[2]},\"s\":\"z\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", "<" DSML "parameter name=\"o\">" PARAMETER(
+                               "a", "true", PARAMETER("b", "true", "c")) "</" DSML "parameter>")),
+          "[0 f {\"o\":{\"a\":{\"b\":\"c\"}}}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        /* nothing after a block that cannot be read is executed */
+        { "<" DSML "tool_calls>\nhm\n" CALL(INVOKE("f", "")) END, "C:<" DSML "tool_calls>\nhm\n" CALL(INVOKE("f", "")),
+          CHAT_OUTCOME_STOP, false, true, false },
         /* not repaired */
         { "<" DSML "tool_calls>\nhm" END, "C:<" DSML "tool_calls>\nhm", CHAT_OUTCOME_STOP, false, true, false },
         { "<" DSML "tool_calls>\n<" DSML "invoke name=\"f\">\n" END, "[0 f ", CHAT_OUTCOME_BROKEN, false, true, false },
@@ -180,15 +191,18 @@ static void answers_are_understood(void **state)
 
 static void stop_strings_end_content_and_only_content(void **state)
 {
-    const slice stops[] = { SLICE("STOP"), SLICE("\n\n") };
+    const slice stops[] = { SLICE("STOP"), SLICE("\n\n"), SLICE("abcX"), SLICE("bc") };
     static const expectation list[] = {
         { "oneSTOPtwo" END, "C:one", CHAT_OUTCOME_STOP, false, false, false },
+        { "-abcX-" END, "C:-", CHAT_OUTCOME_STOP, false, false, false },
+        { "-abcY-" END, "C:-a", CHAT_OUTCOME_STOP, false, false, false },
+        { "-abc" END, "C:-a", CHAT_OUTCOME_STOP, false, false, false },
         { "a STO b" END, "C:a STO b", CHAT_OUTCOME_STOP, false, false, false },
         { "STOP</think>x\n\ny" END, "R:STOPC:x", CHAT_OUTCOME_STOP, true, false, false },
     };
     (void)state;
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
-        check(&list[i], stops, 2);
+        check(&list[i], stops, sizeof stops / sizeof stops[0]);
 }
 
 /* 3.2: structure is greedy, payload is not. */
