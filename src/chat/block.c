@@ -10,9 +10,9 @@ void block_begin(chat_parser *p, slice bytes, size_t separator)
     block_parser *b = &p->block;
     buffer_clear(&b->bytes);
     parser_append(p, &b->bytes, bytes);
-    b->separator = b->at = separator;
+    b->separator = b->at = b->tag_end = separator;
     b->state = BLOCK_OPEN;
-    b->wrapped = b->announced = false;
+    b->wrapped = b->marked_open = b->announced = false;
     b->n_done = b->n_nested = 0;
 }
 
@@ -24,6 +24,7 @@ void block_free(block_parser *b)
     buffer_free(&b->value);
     buffer_free(&b->seen);
     buffer_free(&b->nested);
+    json_free(b->schema);
 }
 
 static slice rest(const block_parser *b)
@@ -130,35 +131,39 @@ static void send_value(chat_parser *p, slice text, bool as_json)
 
 /* --- parameters ------------------------------------------------------------------------------------------------------------- */
 
-static bool is_seen(const block_parser *b)
+bool block_has_seen(const block_parser *b, slice key)
 {
     cursor in = { (const uint8_t *)b->seen.data, b->seen.size };
-    const uint8_t *key;
+    const uint8_t *text;
     uint32_t n;
-    while (cursor_u32(&in, &n) && cursor_take(&in, n, &key))
-        if (slice_equal((slice){ (const char *)key, n }, buffer_slice(&b->key)))
+    while (cursor_u32(&in, &n) && cursor_take(&in, n, &text))
+        if (slice_equal((slice){ (const char *)text, n }, key))
             return true;
     return false;
 }
 
-/* Does the schema of the present call say that `key` is a string? */
-static bool schema_says_text(const chat_parser *p)
+const json_value *block_properties(const block_parser *b)
 {
-    const block_parser *b = &p->block;
-    bool text = false;
-    for (size_t i = 0; i < p->options.n_tools; i++) {
-        json_value *schema = NULL;
-        slice type;
-        if (!slice_equal(p->options.tools[i].name, buffer_slice(&b->call_name)))
-            continue;
-        if (json_parse(&schema, p->options.tools[i].schema, NULL, NULL) == DS4_OK) {
-            const json_value *properties = json_member(json_member(schema, "parameters"), "properties");
-            text = json_string(json_member(json_get(properties, buffer_slice(&b->key)), "type"), &type) &&
-                   slice_equal(type, SLICE("string"));
-        }
-        json_free(schema);
-    }
-    return text;
+    return json_member(json_member(b->schema, "parameters"), "properties");
+}
+
+static void find_schema(chat_parser *p)
+{
+    block_parser *b = &p->block;
+    json_free(b->schema);
+    b->schema = NULL;
+    for (size_t i = 0; i < p->options.n_tools; i++)
+        if (slice_equal(p->options.tools[i].name, buffer_slice(&b->call_name)) &&
+            json_parse(&b->schema, p->options.tools[i].schema, NULL, NULL) == DS4_ERR_NO_MEMORY)
+            p->no_memory = true;
+}
+
+/* Does the schema of the present call say that the key is a string? */
+static bool schema_says_text(const block_parser *b)
+{
+    slice type;
+    return json_string(json_member(json_get(block_properties(b), buffer_slice(&b->key)), "type"), &type) &&
+           slice_equal(type, SLICE("string"));
 }
 
 static void begin_value(chat_parser *p, const tag *t)
@@ -166,7 +171,8 @@ static void begin_value(chat_parser *p, const tag *t)
     block_parser *b = &p->block;
     b->marked = t->marked;
     b->kind = !t->is_text.data ? VALUE_UNSAID : slice_equal(t->is_text, SLICE("true")) ? VALUE_TEXT : VALUE_JSON;
-    b->begun = b->in_string = b->escaped = b->looked = false;
+    b->begun = b->looked = false;
+    b->json = (json_scan){ 0 };
     buffer_clear(&b->value);
     b->state = BLOCK_VALUE;
 }
@@ -175,7 +181,7 @@ static void begin_parameter(chat_parser *p, const tag *t)
 {
     block_parser *b = &p->block;
     unescape_attribute(p, &b->key, t->key);
-    b->ignored = is_seen(b);
+    b->ignored = block_has_seen(b, buffer_slice(&b->key));
     if (buffer_append_u32(&b->seen, (uint32_t)b->key.size) != DS4_OK)
         p->no_memory = true;
     parser_append(p, &b->seen, buffer_slice(&b->key));
@@ -212,15 +218,8 @@ static void take_value(chat_parser *p, slice text)
 {
     block_parser *b = &p->block;
     if (b->kind != VALUE_TEXT || b->n_nested > 0) {
-        for (size_t i = 0; i < text.size; i++) {
-            const char c = text.data[i];
-            if (b->escaped)
-                b->escaped = false;
-            else if (b->in_string && c == '\\')
-                b->escaped = true;
-            else if (c == '"')
-                b->in_string = !b->in_string;
-        }
+        for (size_t i = 0; b->kind != VALUE_TEXT && i < text.size; i++)
+            json_scan_feed(&b->json, text.data[i]);
         parser_append(p, &b->value, text);
         return;
     }
@@ -256,7 +255,7 @@ static void end_parameter(chat_parser *p)
         if (!b->ignored)
             parser_event(p, CHAT_EVENT_CALL_DATA, SLICE("\""));
     } else if (!b->ignored) {
-        send_value(p, value, b->kind == VALUE_JSON || (!schema_says_text(p) && is_json(value)));
+        send_value(p, value, b->kind == VALUE_JSON || (!schema_says_text(b) && is_json(value)));
     }
     b->state = BLOCK_INVOKE;
 }
@@ -320,6 +319,7 @@ static bool run_value(chat_parser *p)
                 found = TAG_NONE;
             if (found == TAG_FOUND) {
                 b->at += t.size;
+                b->tag_end = b->at;
                 end_parameter(p);
                 return true;
             }
@@ -347,6 +347,7 @@ static void begin_call(chat_parser *p, const tag *t)
 {
     block_parser *b = &p->block;
     unescape_attribute(p, &b->call_name, t->key);
+    find_schema(p);
     buffer_clear(&b->seen);
     b->first = b->announced = true;
     b->state = BLOCK_INVOKE;
@@ -371,6 +372,7 @@ static progress take_tag(chat_parser *p, const tag *t)
     const bool opens_call = !t->closing && t->name == TAG_INVOKE && t->key.size > 0;
     if (b->state == BLOCK_OPEN && !t->closing && t->name == TAG_CALLS) {
         b->wrapped = true;
+        b->marked_open = t->marked;
         b->state = BLOCK_BETWEEN;
     } else if ((b->state == BLOCK_OPEN || b->state == BLOCK_BETWEEN) && opens_call) {
         begin_call(p, t);
@@ -405,6 +407,7 @@ static progress run_structure(chat_parser *p)
     default: break;
     }
     b->at += t.size;
+    b->tag_end = b->at;
     return take_tag(p, &t);
 }
 
@@ -445,5 +448,6 @@ bool block_wants_greedy(const chat_parser *p)
     const char *tag_at = held.size ? memchr(held.data, '<', held.size) : NULL;
     if (tag_at && tag_at + 1 < held.data + held.size)
         return true;
-    return b->kind != VALUE_TEXT && !b->in_string;
+    /* What is no JSON becomes a string: then it is payload too. */
+    return b->kind != VALUE_TEXT && b->json.state != SCAN_BAD && !json_scan_in_payload(&b->json);
 }

@@ -90,7 +90,10 @@ typedef void chat_event_fn(void *user, const chat_event *event);
 typedef struct chat_parser_options {
     bool thinking_open;     /* from chat_rendered */
     bool allow_tools;       /* the request declared tools and tool_choice is not "none" */
-    const chat_tool *tools; /* borrowed until the parser is freed; for the types of repaired parameters */
+    bool grammar;           /* chat_parser_allows() speaks (3.2); else it allows everything */
+    bool one_call;          /* the grammar ends a block after its first call */
+    chat_profile profile;   /* whose tags the grammar writes */
+    const chat_tool *tools; /* that may be called; borrowed until the parser is freed */
     size_t n_tools;
     const slice *stops; /* stop sequences for content (3.5), [n_stops <= 16], borrowed until freed */
     size_t n_stops;
@@ -121,7 +124,14 @@ ds4_status chat_parser_feed(chat_parser *parser, uint32_t id, chat_verdict *verd
 
 /* True when the next token is structure of a tool block and must be the argmax (3.2). */
 bool chat_parser_wants_greedy(const chat_parser *parser);
+/* May `id` be the next token? Where chat_parser_wants_greedy() holds in a block that was opened canonically, only tokens
+ * that continue a legal block: known tags, declared names and parameters not given yet, JSON. True everywhere else. If
+ * no token is allowed, the block cannot be saved: go on as if all were. */
+bool chat_parser_allows(chat_parser *parser, uint32_t id);
 bool chat_parser_in_reasoning(const chat_parser *parser);
+/* The token just fed tried to open a tool block inside reasoning, which would not be executed (3.4). Its beginning was
+ * dropped: feed </think> next, and let a block begin anew. */
+bool chat_parser_escapes(const chat_parser *parser);
 
 /* End of the output. `cut` = ended by max_tokens or a full context, not by a verdict. Releases what was held back. */
 ds4_status chat_parser_finish(chat_parser *parser, bool cut, chat_outcome *outcome, ds4_error *err);

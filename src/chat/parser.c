@@ -204,6 +204,40 @@ static void run_text(chat_parser *p)
     release(p, reads_tools(p) ? before_space(p, p->tail.size) : p->tail.size);
 }
 
+/* --- reasoning -------------------------------------------------------------------------------------------------------------- */
+
+/* All text goes on as it comes, but for a '<' that is the first thing on its line: it waits in the tail, since the token may
+ * follow it. */
+static void feed_reasoning(chat_parser *p, slice text)
+{
+    size_t from = 0;
+    if (!reads_tools(p)) {
+        parser_event(p, CHAT_EVENT_REASONING, text);
+        return;
+    }
+    if (p->tail.size)
+        p->line_start = false; /* the '<' that waits is text */
+    parser_append(p, &p->tail, text);
+    for (size_t at = text.size < p->tail.size; at < p->tail.size; at++) {
+        if (at + 1 == p->tail.size && p->tail.data[at] == '<' && at_line_start(p, 0))
+            break;
+        from = at + 1;
+        track_lines(p, (slice){ p->tail.data + at, 1 });
+    }
+    parser_event(p, CHAT_EVENT_REASONING, (slice){ p->tail.data, from });
+    buffer_consume(&p->tail, from);
+}
+
+static void end_reasoning(chat_parser *p)
+{
+    parser_event(p, CHAT_EVENT_REASONING, buffer_slice(&p->tail));
+    buffer_clear(&p->tail);
+    p->state = STATE_TEXT;
+    p->line_start = true;
+    p->fenced = false;
+    p->n_ticks = 0;
+}
+
 /* --- tokens -------------------------------------------------------------------------------------------------------------- */
 
 static void feed_text(chat_parser *p, slice text)
@@ -211,7 +245,7 @@ static void feed_text(chat_parser *p, slice text)
     if (p->stopped)
         return; /* the rest of the token that completed a stop sequence */
     if (p->state == STATE_THINKING) {
-        parser_event(p, CHAT_EVENT_REASONING, text);
+        feed_reasoning(p, text);
     } else if (p->state == STATE_TEXT) {
         parser_append(p, &p->tail, text);
         run_text(p);
@@ -235,7 +269,10 @@ static void feed_mark(chat_parser *p)
 {
     static const char mark[1] = { TAG_DSML };
     feed_bytes(p, (slice){ "", 0 }, true);
-    if (p->state == STATE_THINKING || (p->state == STATE_TEXT && !reads_tools(p)))
+    if (p->state == STATE_THINKING && p->tail.size) {
+        p->escapes = true;
+        buffer_clear(&p->tail);
+    } else if (p->state == STATE_THINKING || (p->state == STATE_TEXT && !reads_tools(p)))
         feed_text(p, slice_of(text_special_spelling(TEXT_DSML)));
     else
         feed_text(p, (slice){ mark, 1 });
@@ -246,6 +283,7 @@ ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, 
     const text_tokenizer *t = p->tokenizer;
     const bool first = !p->started;
     p->started = true;
+    p->ready = p->escapes = false;
     *verdict = CHAT_GO_ON;
     if (p->state == STATE_THINKING)
         p->n_reasoning_tokens += id != text_special_id(t, TEXT_EOS);
@@ -254,7 +292,7 @@ ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, 
     } else if (id == text_special_id(t, TEXT_THINK_END)) {
         feed_bytes(p, (slice){ "", 0 }, true);
         if (p->state == STATE_THINKING) {
-            p->state = STATE_TEXT;
+            end_reasoning(p);
             p->n_reasoning_tokens--;
         }
     } else if (id == text_special_id(t, TEXT_THINK) && first && p->state == STATE_THINKING) {
@@ -276,6 +314,8 @@ ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, 
 ds4_status chat_parser_finish(chat_parser *p, bool cut, chat_outcome *outcome, ds4_error *err)
 {
     feed_bytes(p, (slice){ "", 0 }, true);
+    if (p->state == STATE_THINKING)
+        end_reasoning(p);
     if (p->state == STATE_BLOCK)
         block_finish(p, cut);
     if (p->state == STATE_TEXT) {
@@ -319,6 +359,7 @@ void chat_parser_free(chat_parser *p)
     buffer_free(&p->clean);
     buffer_free(&p->tail);
     buffer_free(&p->pending);
+    buffer_free(&p->next);
     block_free(&p->block);
     free(p);
 }
@@ -331,6 +372,11 @@ bool chat_parser_wants_greedy(const chat_parser *p)
 bool chat_parser_in_reasoning(const chat_parser *p)
 {
     return p->state == STATE_THINKING;
+}
+
+bool chat_parser_escapes(const chat_parser *p)
+{
+    return p->escapes;
 }
 
 uint32_t chat_parser_n_calls(const chat_parser *p)

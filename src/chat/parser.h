@@ -10,6 +10,7 @@
 #ifndef CHAT_PARSER_H
 #define CHAT_PARSER_H
 
+#include "chat/json_scan.h"
 #include "chat/tag.h"
 #include "chat/template.h"
 
@@ -26,7 +27,9 @@ typedef struct block_parser {
     buffer bytes;     /* the block so far, white space before it included; the DSML token is one byte */
     size_t separator; /* bytes of that white space */
     size_t at;        /* everything before is dealt with */
+    size_t tag_end;   /* where the last tag ended */
     bool wrapped;     /* it began with tool_calls */
+    bool marked_open; /* ... with the token itself: the grammar (3.2) holds */
     bool announced;   /* a CALL_BEGIN was sent */
     uint32_t n_done;  /* of this block */
     /* The present call and parameter. */
@@ -35,12 +38,13 @@ typedef struct block_parser {
     buffer nested;                /* parameters inside a parameter: the object as JSON, so far */
     uint32_t n_nested;            /* how deep; 0 outside */
     value_kind kind;
-    bool marked;             /* the parameter's tag carried the token: so must its end */
-    bool ignored;            /* a repeated key */
-    bool first;              /* no parameter of this call was sent */
-    bool begun;              /* `"key":"` of a text was sent */
-    bool looked;             /* the value does not begin with a parameter's tag */
-    bool in_string, escaped; /* inside a JSON value: for chat_parser_wants_greedy() */
+    json_value *schema; /* of the declared tool, or NULL */
+    bool marked;        /* the parameter's tag carried the token: so must its end */
+    bool ignored;       /* a repeated key */
+    bool first;         /* no parameter of this call was sent */
+    bool begun;         /* `"key":"` of a text was sent */
+    bool looked;        /* the value does not begin with a parameter's tag */
+    json_scan json;     /* the value so far, if it is to be JSON */
 } block_parser;
 
 struct chat_parser {
@@ -59,7 +63,11 @@ struct chat_parser {
     uint8_t n_ticks; /* back-ticks at the start of this line */
     bool line_start; /* only white space or back-ticks so far on this line */
     block_parser block;
+    buffer next;        /* scratch of grammar.c: the structure at hand, and a token that may follow it */
+    size_t n_structure; /* bytes of that structure */
+    bool bound, ready;  /* the grammar restricts the next token; this and `next` are up to date */
     uint32_t n_calls, n_reasoning_tokens;
+    bool escapes; /* a tool block was opened inside reasoning, which must end first (3.4) */
     bool started, stopped, broken, no_memory;
 };
 
@@ -75,6 +83,9 @@ bool block_run(chat_parser *p);
 /* Nothing more comes. `cut`: the output was cut off. */
 void block_finish(chat_parser *p, bool cut);
 bool block_wants_greedy(const chat_parser *p);
+/* `properties` of the present call's schema, or NULL. */
+const json_value *block_properties(const block_parser *b);
+bool block_has_seen(const block_parser *b, slice key);
 void block_free(block_parser *b);
 
 #endif
