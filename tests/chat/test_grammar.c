@@ -1,0 +1,356 @@
+/* The grammar of tool blocks: what it allows is canonical, what a model may choose under it is always a block that reads. */
+#include "chat/chat.h"
+#include "chat/json_scan.h"
+#include "support/gguf_builder.h"
+#include "support/support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DSML "\uff5cDSML\uff5c"
+
+static gguf_file *file;
+static text_tokenizer *tokenizer;
+static char *bytes;
+
+/* Tokens of one byte and a few that cross from tag to value, or from tag to tag. */
+static int open_tokenizer(void **state)
+{
+    static const char *const merges[] = { "i n",      "v o", "in vo", "t o", "to o", "\" >", "\"> \u010a",
+                                          "> \u010a", "] }", "\" ,",  "< /", "t r",  "tr u", "tru e" };
+    gguf_builder b = { 0 };
+    size_t size;
+    (void)state;
+    hash_start(NULL);
+    gb_tokenizer(&b, merges, sizeof merges / sizeof merges[0]);
+    bytes = gb_finish(&b, &size);
+    assert_int_equal(gguf_open_bytes(&file, bytes, size, NULL), DS4_OK);
+    ds4_error err = { 0 };
+    if (text_tokenizer_open(&tokenizer, file, NULL, &err) != DS4_OK)
+        fail_msg("%s", err.text);
+    return 0;
+}
+
+static int close_tokenizer(void **state)
+{
+    (void)state;
+    text_tokenizer_close(tokenizer);
+    gguf_close(file);
+    free(bytes);
+    return 0;
+}
+
+/* `closed` knows its keys, `open` welcomes others, `bare` says nothing of its parameters. */
+static const chat_tool tools[] = {
+    { SLICE("closed"),
+      SLICE("{\"name\":\"closed\",\"parameters\":{\"properties\":{\"s\":{\"type\":\"string\"},\"n\":{\"type\":"
+            "\"integer\"},\"any\":{},\"\u00fc\":{\"type\":\"array\"}},\"required\":[\"s\"]}}") },
+    { SLICE("closer"), SLICE("{\"name\":\"closer\",\"parameters\":{\"properties\":{\"k\":{\"type\":\"string\"}},"
+                             "\"additionalProperties\":true}}") },
+    { SLICE("bare"), SLICE("{\"name\":\"bare\"}") },
+};
+
+static const chat_parser_options canonical = { .allow_tools = true, .grammar = true, .tools = tools, .n_tools = 3 };
+
+typedef struct seen {
+    buffer name, arguments, reasoning, content;
+    uint32_t n_calls;
+} seen;
+
+static void check_call(const seen *s)
+{
+    json_value *value;
+    bool known = false;
+    for (size_t i = 0; i < 3; i++)
+        known = known || slice_equal(tools[i].name, buffer_slice(&s->name));
+    assert_true(known);
+    assert_int_equal(json_parse(&value, buffer_slice(&s->arguments), NULL, NULL), DS4_OK);
+    assert_int_equal(json_kind_of(value), JSON_OBJECT);
+    for (size_t i = 0; slice_equal(buffer_slice(&s->name), SLICE("closed")) && i < json_count(value); i++) {
+        const slice key = json_key_at(value, i);
+        slice text;
+        assert_true(slice_equal(key, SLICE("s")) || slice_equal(key, SLICE("n")) || slice_equal(key, SLICE("any")) ||
+                    slice_equal(key, SLICE("\u00fc")));
+        if (slice_equal(key, SLICE("s")))
+            assert_true(json_string(json_at(value, i), &text));
+    }
+    json_free(value);
+}
+
+static void on_event(void *user, const chat_event *event)
+{
+    seen *s = user;
+    switch (event->kind) {
+    case CHAT_EVENT_REASONING: buffer_append_slice(&s->reasoning, event->text); break;
+    case CHAT_EVENT_CONTENT: buffer_append_slice(&s->content, event->text); break;
+    case CHAT_EVENT_CALL_BEGIN:
+        buffer_clear(&s->name);
+        buffer_clear(&s->arguments);
+        buffer_append_slice(&s->name, event->text);
+        break;
+    case CHAT_EVENT_CALL_DATA: buffer_append_slice(&s->arguments, event->text); break;
+    case CHAT_EVENT_CALL_END:
+        check_call(s);
+        s->n_calls++;
+        break;
+    }
+}
+
+static void free_seen(seen *s)
+{
+    buffer_free(&s->name);
+    buffer_free(&s->arguments);
+    buffer_free(&s->reasoning);
+    buffer_free(&s->content);
+}
+
+static chat_verdict feed(chat_parser *p, uint32_t id)
+{
+    chat_verdict verdict;
+    assert_int_equal(chat_parser_feed(p, id, &verdict, NULL), DS4_OK);
+    return verdict;
+}
+
+static uint32_t of_byte(char c)
+{
+    return 9 + (uint32_t)(unsigned char)c;
+}
+
+/* Feeds `text`; the place of the first token that is not allowed, or -1. */
+static int first_refused(const char *text, const chat_parser_options *options)
+{
+    token_list ids = { 0 };
+    chat_parser *p;
+    seen s = { 0 };
+    int refused = -1;
+    assert_int_equal(text_encode_with_specials(tokenizer, slice_of(text), &ids, NULL), DS4_OK);
+    assert_int_equal(chat_parser_new(&p, tokenizer, options, on_event, &s, NULL), DS4_OK);
+    for (size_t i = 0; i < ids.n && refused < 0; i++) {
+        if (!chat_parser_allows(p, ids.ids[i]))
+            refused = (int)i;
+        else if (feed(p, ids.ids[i]) != CHAT_GO_ON)
+            break;
+    }
+    chat_parser_free(p);
+    token_list_free(&ids);
+    free_seen(&s);
+    return refused;
+}
+
+#define OPEN         "<" DSML "tool_calls>\n"
+#define INVOKE(name) "<" DSML "invoke name=\"" name "\">\n"
+#define PARAMETER(key, string, value)                                                                                  \
+    "<" DSML "parameter name=\"" key "\" string=\"" string "\">" value "</" DSML "parameter>\n"
+#define INVOKE_END "</" DSML "invoke>\n"
+#define CLOSE      "</" DSML "tool_calls>"
+
+static void what_is_canonical_is_allowed(void **state)
+{
+    static const char *const texts[] = {
+        "Well.\n\n" OPEN INVOKE("closed") PARAMETER("s", "true", "a </div> & <" DSML "b> \"c\"\n") INVOKE_END CLOSE,
+        OPEN INVOKE("closed") PARAMETER("n", "false", "-12.5e+3") PARAMETER("s", "true", "") INVOKE_END INVOKE("bare")
+            INVOKE_END CLOSE,
+        OPEN INVOKE("closed") PARAMETER("\u00fc", "false", "[1, {\"a\": [true, null, \"x\\u00e4<\"]}]")
+            INVOKE_END CLOSE,
+        OPEN INVOKE("closed") PARAMETER("any", "true", "1") PARAMETER("n", "false", "0") INVOKE_END CLOSE,
+        OPEN INVOKE("closer") PARAMETER("more", "false", "{}") PARAMETER("k", "true", "v") INVOKE_END CLOSE,
+        OPEN INVOKE("bare") PARAMETER("path", "true", "\n\n") PARAMETER("x y", "false", " [ ] ") INVOKE_END CLOSE,
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        const int refused = first_refused(texts[i], &canonical);
+        if (refused >= 0)
+            fail_msg("token %d of text %zu was refused", refused, i);
+    }
+}
+
+static void what_is_not_canonical_is_refused(void **state)
+{
+    static const char *const texts[] = {
+        "<" DSML "calls>\n",
+        "<" DSML " tool_calls>",
+        OPEN CLOSE,
+        OPEN INVOKE("unknown"),
+        OPEN INVOKE("close"),
+        OPEN "\n" INVOKE("bare"),
+        OPEN "<" DSML "invoke tool=\"bare\">",
+        OPEN INVOKE("closed") PARAMETER("other", "true", ""),
+        OPEN INVOKE("closed") PARAMETER("n", "true", "1"),
+        OPEN INVOKE("closed") PARAMETER("s", "false", "1"),
+        OPEN INVOKE("closed") PARAMETER("s", "true", "1") PARAMETER("s", "true", "2"),
+        OPEN INVOKE("closed") PARAMETER("n", "false", "01"),
+        OPEN INVOKE("closed") PARAMETER("n", "false", ""),
+        OPEN INVOKE("closed") PARAMETER("n", "false", "[1,]"),
+        OPEN INVOKE("closed") PARAMETER("n", "false", "{a:1}"),
+        OPEN INVOKE("closed") PARAMETER("n", "false", "truth"),
+        OPEN INVOKE("closed") CLOSE,
+        OPEN INVOKE("bare") PARAMETER("a<b", "true", ""),
+        OPEN INVOKE("bare") PARAMETER("", "true", ""),
+        OPEN INVOKE("bare") INVOKE_END CLOSE "\n", /* the end is the end: checked below */
+    };
+    const size_t n = sizeof texts / sizeof texts[0] - 1;
+    chat_parser_options one = canonical;
+    (void)state;
+    for (size_t i = 0; i < n; i++)
+        if (first_refused(texts[i], &canonical) < 0)
+            fail_msg("'%s' was allowed", texts[i]);
+    assert_int_equal(first_refused(OPEN INVOKE("bare") INVOKE_END INVOKE("bare") INVOKE_END CLOSE, &canonical), -1);
+    one.one_call = true;
+    assert_true(first_refused(OPEN INVOKE("bare") INVOKE_END INVOKE("bare") INVOKE_END CLOSE, &one) > 0);
+    assert_int_equal(first_refused(OPEN INVOKE("bare") INVOKE_END CLOSE, &one), -1);
+    one.grammar = false;
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(first_refused(texts[i], &one), -1);
+}
+
+/* The other spelling of tags. */
+static void profiles_have_their_own_tags(void **state)
+{
+    chat_parser_options spaced = canonical;
+    (void)state;
+    spaced.profile = CHAT_V4_1;
+    assert_int_equal(first_refused("<" DSML " calls>\n<" DSML " invoke name=\"bare\">\n</" DSML " invoke>\n</" DSML
+                                   " calls>",
+                                   &spaced),
+                     -1);
+    assert_true(first_refused(OPEN, &spaced) > 0);
+}
+
+/* The next token of a model that knows nothing: any allowed one, with a liking for those that end something. */
+static uint32_t any_allowed(chat_parser *p, test_random *random)
+{
+    static const char ends[] = "\"]}>\n";
+    uint32_t all[512], ending[512], n = 0, n_ending = 0;
+    for (uint32_t id = 0; id < text_n_tokens(tokenizer) && n < 512; id++) {
+        const slice piece = text_piece(tokenizer, id);
+        if (!chat_parser_allows(p, id))
+            continue;
+        all[n++] = id;
+        if (piece.size == 1 && strchr(ends, piece.data[0]) && piece.data[0])
+            ending[n_ending++] = id;
+    }
+    assert_true(n > 0);
+    return n_ending && test_random_below(random, 2) ? ending[test_random_below(random, n_ending)]
+                                                    : all[test_random_below(random, n)];
+}
+
+static void nothing_that_is_allowed_breaks_a_block(void **state)
+{
+    static const char payload[] = "a<</&\" \n\xc3\xa4>";
+    uint32_t n_whole = 0, n_calls = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        test_random random = test_random_seeded(seed);
+        const uint32_t mark = text_special_id(tokenizer, TEXT_DSML);
+        chat_verdict verdict = CHAT_GO_ON;
+        chat_outcome outcome;
+        chat_parser *p;
+        seen s = { 0 };
+        assert_int_equal(chat_parser_new(&p, tokenizer, &canonical, on_event, &s, NULL), DS4_OK);
+        feed(p, of_byte('<'));
+        feed(p, mark);
+        for (int i = 0; i < 2000 && verdict == CHAT_GO_ON; i++) {
+            /* Where all is allowed it is payload: now and then the closing tag begins. */
+            if (!chat_parser_allows(p, text_special_id(tokenizer, TEXT_EOS)))
+                verdict = feed(p, any_allowed(p, &random));
+            else if (test_random_below(&random, 4))
+                verdict = feed(p, of_byte(payload[test_random_below(&random, sizeof payload - 1)]));
+            else if (feed(p, of_byte('<')) == CHAT_GO_ON && feed(p, of_byte('/')) == CHAT_GO_ON)
+                verdict = feed(p, mark);
+        }
+        assert_int_equal(chat_parser_finish(p, verdict == CHAT_GO_ON, &outcome, NULL), DS4_OK);
+        assert_int_equal(outcome, verdict == CHAT_GO_ON ? CHAT_OUTCOME_LENGTH : CHAT_OUTCOME_TOOL_CALLS);
+        assert_int_equal(s.content.size, 0);
+        assert_int_equal(s.n_calls, chat_parser_n_calls(p));
+        n_whole += outcome == CHAT_OUTCOME_TOOL_CALLS;
+        n_calls += s.n_calls;
+        chat_parser_free(p);
+        free_seen(&s);
+    }
+    printf("%u of 300 blocks ended by themselves, with %u calls\n", n_whole, n_calls);
+    assert_true(n_whole > 150);
+}
+
+/* 3.4: a block that is opened while the model thinks. */
+static void a_block_in_reasoning_is_noticed(void **state)
+{
+    static const struct {
+        const char *text, *reasoning;
+        bool escapes, tools;
+    } list[] = {
+        { "hm\n<" DSML, "hm\n", true, true },
+        { "<" DSML, "", true, true },
+        { "hm\n  <" DSML, "hm\n  ", true, true },
+        { "hm <" DSML, "hm <" DSML, false, true },
+        { "hm\n<b\n<" DSML, "hm\n<b\n", true, true },
+        { "hm\n<<" DSML, "hm\n<<" DSML, false, true },
+        { "hm\n</" DSML, "hm\n</" DSML, false, true },
+        { "```\n<" DSML, "```\n<" DSML, false, true },
+        { "```\nx\n```\n<" DSML, "```\nx\n```\n", true, true },
+        { "hm\n<" DSML, "hm\n<" DSML, false, false },
+        { "a\n<", "a\n<", false, true },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        const chat_parser_options options = { .thinking_open = true, .allow_tools = list[i].tools };
+        token_list ids = { 0 };
+        chat_outcome outcome;
+        chat_parser *p;
+        seen s = { 0 };
+        assert_int_equal(text_encode_with_specials(tokenizer, slice_of(list[i].text), &ids, NULL), DS4_OK);
+        assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &s, NULL), DS4_OK);
+        for (size_t k = 0; k < ids.n; k++) {
+            assert_false(chat_parser_escapes(p));
+            assert_int_equal(feed(p, ids.ids[k]), CHAT_GO_ON);
+        }
+        assert_int_equal(chat_parser_escapes(p), list[i].escapes);
+        feed(p, text_special_id(tokenizer, TEXT_THINK_END));
+        assert_false(chat_parser_escapes(p) || chat_parser_in_reasoning(p));
+        feed(p, of_byte('x'));
+        assert_int_equal(chat_parser_finish(p, false, &outcome, NULL), DS4_OK);
+        if (!slice_equal(buffer_slice(&s.reasoning), slice_of(list[i].reasoning)))
+            fail_msg("'%s' gave '%.*s'", list[i].text, (int)s.reasoning.size, s.reasoning.data);
+        assert_true(slice_equal(buffer_slice(&s.content), SLICE("x")));
+        chat_parser_free(p);
+        token_list_free(&ids);
+        free_seen(&s);
+    }
+}
+
+/* The scan agrees with the parser on what is JSON, over texts made of its own bytes. */
+static void the_scan_knows_json(void **state)
+{
+    static const char *const atoms[] = { "{",  "}", "[",  "]",  ",",    ":",     "\"a\"", "\"", "\\\"",   "0",
+                                         "12", "-", ".5", "e1", "true", "false", "null",  " ",  "\\u00e4" };
+    uint32_t n_good = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= 200000; seed++) {
+        test_random random = test_random_seeded(seed);
+        char text[64] = "";
+        json_scan scan = { 0 };
+        bool alive = true;
+        json_value *value = NULL;
+        for (uint32_t n = 1 + test_random_below(&random, 6); n > 0; n--)
+            strcat(text, atoms[test_random_below(&random, sizeof atoms / sizeof atoms[0])]);
+        for (const char *c = text; *c; c++)
+            alive = json_scan_feed(&scan, *c) && alive;
+        const bool good = json_parse(&value, slice_of(text), NULL, NULL) == DS4_OK;
+        if (good != (alive && json_scan_complete(&scan)))
+            fail_msg("'%s' is %sJSON", text, good ? "" : "not ");
+        n_good += good;
+        json_free(value);
+    }
+    printf("%u of 200000 texts were JSON\n", n_good);
+    assert_true(n_good > 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_canonical_is_allowed),    cmocka_unit_test(what_is_not_canonical_is_refused),
+        cmocka_unit_test(profiles_have_their_own_tags),    cmocka_unit_test(nothing_that_is_allowed_breaks_a_block),
+        cmocka_unit_test(a_block_in_reasoning_is_noticed), cmocka_unit_test(the_scan_knows_json),
+    };
+    return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
+}
