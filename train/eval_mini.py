@@ -20,7 +20,7 @@ SKILLS = {
     "sum": (0.95, "two-digit arithmetic, no thinking"),
     "sum_think": (0.95, "the same with a thinking section"),
     "call": (0.90, "the right tool of 1 to 6, exact arguments"),
-    "call_think": (None, "the same with a thinking section"),
+    "call_think": (0.90, "the same with a thinking section"),
     "result": (0.90, "a tool's result used in the answer"),
     "result_think": (0.90, "the same with a thinking section"),
     "recall_500": (0.90, "a fact from 500 tokens back"),
@@ -86,11 +86,13 @@ def main():
     ap.add_argument("--url", default="http://127.0.0.1:8000")
     ap.add_argument("--n", type=int, default=60, help="prompts per skill")
     ap.add_argument("--seed", type=int, default=424242)
+    ap.add_argument("--skills", nargs="+", choices=SKILLS, default=list(SKILLS), metavar="SKILL", help="only these")
     args = ap.parse_args()
     passed = failed = ended = total = 0
     print(f"{'skill':14} {'right':>9} {'share':>7} {'wanted':>7}  {'prompt tokens':>13}  what")
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for skill, (wanted, what) in SKILLS.items():
+        for skill in args.skills:
+            wanted, what = SKILLS[skill]
             results = list(pool.map(lambda i: judge(args.url, skill, args.seed + i), range(args.n)))
             right = sum(r for r, _, _ in results)
             ended += sum(e for _, e, _ in results)

@@ -8,6 +8,8 @@ import numpy as np
 
 U32, I32, F32, BOOL, STR, ARR = 4, 5, 6, 7, 8, 9
 T_F32, T_F16, T_Q8_0, T_I32 = 0, 1, 8, 26
+PLAIN = {T_F32: "<f4", T_F16: "<f2", T_I32: "<i4"}
+Q8_0_BLOCK = np.dtype([("d", "<f2"), ("q", "i1", 32)])
 
 
 def _str(text):
@@ -100,7 +102,7 @@ def q8_0(x):
     d = (np.abs(b).max(1) / 127).astype(np.float16)
     inv = np.where(d > 0, 1 / np.maximum(d.astype(np.float32), 1e-30), 0)
     q = np.clip(np.rint(b * inv[:, None]), -127, 127).astype(np.int8)
-    out = np.zeros(len(b), np.dtype([("d", "<f2"), ("q", "i1", 32)]))
+    out = np.zeros(len(b), Q8_0_BLOCK)
     out["d"], out["q"] = d, q
     return out.tobytes()
 
@@ -108,15 +110,7 @@ def q8_0(x):
 def encode(x, kind):
     if kind == T_Q8_0:
         return q8_0(x)
-    return np.ascontiguousarray(x).astype({T_F32: "<f4", T_F16: "<f2", T_I32: "<i4"}[kind]).tobytes()
-
-
-def decoded(x, kind):
-    """What a reader gets back, for comparisons."""
-    if kind == T_Q8_0:
-        raw = np.frombuffer(q8_0(x), np.dtype([("d", "<f2"), ("q", "i1", 32)]))
-        return (raw["d"].astype(np.float32)[:, None] * raw["q"]).reshape(x.shape)
-    return np.frombuffer(encode(x, kind), {T_F32: "<f4", T_F16: "<f2", T_I32: "<i4"}[kind]).reshape(x.shape)
+    return np.ascontiguousarray(x).astype(PLAIN[kind]).tobytes()
 
 
 def write(path, c, tok, sd, align=32):
@@ -131,6 +125,60 @@ def write(path, c, tok, sd, align=32):
         blobs.append(blob + b"\0" * (-len(blob) % align))
     with open(path, "wb") as f:
         f.write(head + b"\0" * (-len(head) % align) + b"".join(blobs))
+
+
+def parse(data):
+    """(metadata, {tensor name: (dimensions, type, offset in `data`)}) of a GGUF file that write() made."""
+    at = 8
+
+    def take(form):
+        nonlocal at
+        out = struct.unpack_from("<" + form, data, at)
+        at += struct.calcsize("<" + form)
+        return out[0]
+
+    def text():
+        n = take("Q")
+        return take(f"{n}s").decode()
+
+    def value(kind):
+        if kind == ARR:
+            element, n = take("I"), take("Q")
+            return [value(element) for _ in range(n)]
+        return text() if kind == STR else take({U32: "I", I32: "i", F32: "f", BOOL: "?"}[kind])
+
+    n_tensors, n_meta = take("Q"), take("Q")
+    meta, directory = {}, {}
+    for _ in range(n_meta):
+        key = text()
+        meta[key] = value(take("I"))
+    for _ in range(n_tensors):
+        name = text()
+        dims = [take("Q") for _ in range(take("I"))]
+        directory[name] = (dims, take("I"), take("Q"))
+    align = meta["general.alignment"]
+    begin = -(-at // align) * align
+    return meta, {name: (dims, kind, begin + offset) for name, (dims, kind, offset) in directory.items()}
+
+
+def read(path):
+    """The state dict of a file that write() made, as float32 arrays: what training goes on from when no checkpoint is left."""
+    import network
+    with open(path, "rb") as f:
+        data = f.read()
+    c = network.Config()
+    sd = {k: v.numpy().copy() for k, v in network.Network(c).state_dict().items()}
+    directory = parse(data)[1]
+    for name, array, _ in tensors(c, sd):  # these are views of sd's arrays: filling them fills sd
+        dims, kind, offset = directory[name]
+        if tuple(dims[::-1]) != array.shape:
+            raise ValueError(f"{path}: {name} has dimensions {dims[::-1]}, the network wants {list(array.shape)}")
+        if kind == T_Q8_0:
+            raw = np.frombuffer(data, Q8_0_BLOCK, array.size // 32, offset)
+            array[...] = (raw["d"].astype(np.float32)[:, None] * raw["q"]).reshape(array.shape)
+        else:
+            array[...] = np.frombuffer(data, PLAIN[kind], array.size, offset).reshape(array.shape)
+    return sd
 
 
 def load(path):

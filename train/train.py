@@ -147,7 +147,12 @@ def save(net, muon, adam, progress, state, out):
 
 
 def load(directory):
-    """The newest state in a directory: full.pt, or weights.pt.0, .1, ... joined; None if there is neither."""
+    """The newest state in a directory: full.pt, or weights.pt.0, .1, ... joined; or a GGUF file that export.py wrote.
+    None if there is none."""
+    if str(directory).endswith(".gguf"):
+        import export
+        model = {k: torch.from_numpy(v) for k, v in export.read(directory).items()}
+        return {"model": model, "progress": {"seconds": 0.0, "step": 0, "tokens": 0}}
     full = pathlib.Path(directory) / "full.pt"
     if full.exists():
         return torch.load(full, map_location="cpu", weights_only=False)
