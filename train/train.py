@@ -1,6 +1,6 @@
 """Trains ds4-mini on generated conversations, in sessions: each goes on where the last one left off.
 
-    python train.py --state DIR [--resume DIR] [--out DIR] --seconds N [--decay N] [--long-every K] [--side W]
+    python train.py --state DIR [--resume DIR|FILE.gguf] [--out DIR] --seconds N [--decay N] [--long-every K] [--side W]
 
 The last session gives --decay: the learning rate falls to nothing over its last N seconds. Every half minute --state
 receives the whole state, and --out (if given) the weights alone in parts of less than 15 MiB."""
