@@ -56,8 +56,6 @@ if [ "$mode" = test ]; then
     # A node from elsewhere brings its own npm, and Debian's packages conflict with it.
     want nodejs command_is_there node
     want npm command_is_there npm
-    want curl command_is_there curl
-    want strace command_is_there strace
     want qemu-user command_is_there qemu-aarch64
     want "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" cross_compiles
 fi
