@@ -6,6 +6,8 @@ import sys
 import tempfile
 import unittest
 
+import check_structure
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = "docs/architecture.md"
 
@@ -55,24 +57,29 @@ CHANGES = [
 class Structure(unittest.TestCase):
     def setUp(self):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="ds4-structure-"))
-        for folder in ("src", "include", "tests", "bench", "scripts", "train", "cmake", "docs", "models"):
-            shutil.copytree(ROOT / folder, self.root / folder, ignore=shutil.ignore_patterns("*.gguf", "__pycache__"))
+        for folder in ("src", "include", "docs"):
+            shutil.copytree(ROOT / folder, self.root / folder)
         for name in [*ROOT.glob("*.md"), ROOT / "Makefile", ROOT / "CMakeLists.txt"]:
             shutil.copy(name, self.root)
-        (self.root / "models/ds4-mini.gguf").touch()
+        # Of the others the names are enough; that the tree as it is has no breach is the test structure/sources.
+        for folder in ("tests", "bench", "scripts", "train", "cmake", "models"):
+            for path in (ROOT / folder).rglob("*"):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    copy = self.root / path.relative_to(ROOT)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    copy.touch()
 
     def tearDown(self):
         shutil.rmtree(self.root)
 
-    def check(self, *more):
-        done = subprocess.run([sys.executable, str(ROOT / "tests/structure/check_structure.py"), "--root", str(self.root), *more],
-                              capture_output=True, text=True)
-        self.assertEqual(done.stderr, "")
-        self.assertEqual(done.returncode, 0 if done.stdout.endswith(" 0 breaches\n") else 1)
-        return done.stdout
+    def check(self):
+        """The breaches, a line each."""
+        check = check_structure.Check(self.root.resolve())
+        check.run()
+        return "\n".join(check.breaches)
 
-    def test_the_tree_as_it_is(self):
-        self.assertIn(" 0 breaches", self.check())
+    def test_a_copy_without_changes_is_clean(self):
+        self.assertEqual(self.check(), "")
 
     def test_every_rule_can_be_broken(self):
         for name, text, said in BREACHES:
@@ -109,7 +116,10 @@ class Structure(unittest.TestCase):
         library = self.root / "fault.o"
         source = "void fault_at(void); void fault_at(void) {}"
         subprocess.run(["cc", "-x", "c", "-c", "-", "-o", str(library)], input=source, text=True, check=True)
-        self.assertIn("the release library holds fault_at()", self.check("--release", str(library)))
+        done = subprocess.run([sys.executable, str(ROOT / "tests/structure/check_structure.py"), "--release", str(library)],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the release library holds fault_at()", done.stdout)
 
 
 if __name__ == "__main__":
