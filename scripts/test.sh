@@ -32,7 +32,7 @@ configure_and_build() { # PRESET FOLDER EXTRA...
 run_ctest() { # FOLDER EXTRA...
     local folder=$1 status=0
     shift
-    ctest --test-dir "$folder" -j "$jobs" --timeout 300 --output-on-failure --no-tests=error "$@" \
+    ctest --test-dir "$folder" -j "$jobs" --timeout 600 --output-on-failure --no-tests=error "$@" \
         2>&1 | tee "$logs/$stage.ctest.log" || status=1
     closing "$(grep -E 'tests passed|No tests were found' "$logs/$stage.ctest.log" | tail -1)"
     return $status

@@ -153,8 +153,10 @@ class Check:
         self.paths_lead_somewhere(path, lines)
 
     def paths_lead_somewhere(self, path, lines):
+        rooms = "|".join((*self.rooms, *PROGRAM_ROOMS))
         for number, line in enumerate(lines, 1):
-            for name in PATH.findall(line):
+            in_rooms = re.findall(rf"`((?:{rooms})/[\w/]+\.[ch])`", line) if path.suffix == ".md" else []
+            for name in [*PATH.findall(line), *("src/" + name for name in in_rooms)]:
                 if not (self.root / name).exists() and not re.search(r"[A-Z]{3}", name) and not self.is_own(path):
                     self.breach(path, number, f"there is no {name}")
 

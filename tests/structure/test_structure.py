@@ -35,6 +35,7 @@ BREACHES = [
     ("src/kv/key.c", "/* TO" "DO: later */\n", "a promise without an issue"),
     ("src/kv/key.c", "/* See docs/nowhere.md. */\n", "there is no docs/nowhere.md"),
     ("README.md", "`scripts/nowhere.sh`\n", "there is no scripts/nowhere.sh"),
+    (PAGE, "`kv/nowhere.c`\n", "there is no src/kv/nowhere.c"),
     ("src/kv/extra.c", "int extra;\n", "does not say what 'extra' in 'kv' is"),
     ("src/kv/extra.h", "int extra;\n", "no include guard"),
     ("src/kv/extra.h", "#ifndef EXTRA_H\n#define EXTRA_H\n#endif\n", "the include guard is EXTRA_H, not KV_EXTRA_H"),
