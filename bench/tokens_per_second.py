@@ -90,7 +90,7 @@ def main():
         report(f"prefill, {n} tokens", values)
     report("decode, one conversation", decode, bandwidth, weight_bytes)
     report(f"decode, one after {args.tokens} tokens", deep, bandwidth, weight_bytes)
-    report(f"decode, {STREAMS} conversations, in all", together)
+    report(f"{STREAMS} conversations at once, in all", together)
 
 
 if __name__ == "__main__":
