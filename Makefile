@@ -13,7 +13,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 3600
 SOAK_MINUTES ?= 30
 
-build/build.ninja:
+build/build.ninja: CMakePresets.json
 	@command -v cmake >/dev/null || { echo "ds4: cmake is missing; 'make deps' installs what the build needs" >&2; exit 1; }
 	cmake --preset release
 
@@ -36,8 +36,11 @@ test:                               ## every test; STAGE=name runs one stage
 	scripts/test.sh $(STAGE)
 
 .PHONY: bench
-bench: build                        ## time to first token after a restart, and tokens per second
-	python3 bench/ttft_after_restart.py --build build $(ARGS)
+bench:                              ## tokens per second, and time to first token after a restart
+	scripts/install-deps.sh bench
+	@$(MAKE) --no-print-directory build
+	python3 bench/tokens_per_second.py $(ARGS)
+	python3 bench/ttft_after_restart.py $(ARGS)
 
 .PHONY: fuzz
 fuzz:                               ## the fuzzers for FUZZ_SECONDS each (an hour)
@@ -50,12 +53,14 @@ soak:                               ## clients that talk, a server that is kille
 	SOAK_MINUTES=$(SOAK_MINUTES) scripts/test.sh soak
 
 .PHONY: eval-mini
-eval-mini: build                    ## the scores of ds4-mini's model card, measured on this machine
+eval-mini:                          ## the scores of ds4-mini's model card, measured on this machine
+	scripts/install-deps.sh bench
+	@$(MAKE) --no-print-directory build
 	scripts/eval-mini.sh $(ARGS)
 
 .PHONY: install
-install: build                      ## into DESTDIR/PREFIX: programs, the default model
-	DESTDIR=$(DESTDIR) cmake --install build --prefix $(PREFIX)
+install: build                      ## into DESTDIR/PREFIX: programs, libds4, the default model, documents
+	DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
 
 .PHONY: format format-check
 format:                             ## clang-format on every C file of ours

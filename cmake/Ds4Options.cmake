@@ -7,6 +7,8 @@ target_compile_options(ds4_options INTERFACE
     -fvisibility=hidden -fno-math-errno -ffp-contract=off)
 # -ffp-contract=off: a multiply-add is written where it is meant, so that the scalar reference, the vector kernels and
 # every compiler round at the same places.
+# The same sources give the same bytes in any folder; a debugger that is started in the source folder finds them.
+target_compile_options(ds4_options INTERFACE -ffile-prefix-map=${CMAKE_SOURCE_DIR}=.)
 if(DS4_WERROR)
     target_compile_options(ds4_options INTERFACE -Werror)
 endif()

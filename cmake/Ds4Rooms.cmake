@@ -26,8 +26,10 @@ function(ds4_programs)
     if(shared)
         add_library(ds4_cli STATIC ${shared})
         target_link_libraries(ds4_cli PUBLIC ds4_server)
-        # Where programs that run in the build folder find the default model; installed ones look beside themselves.
-        target_compile_definitions(ds4_cli PRIVATE DS4_DEFAULT_MODEL="${CMAKE_SOURCE_DIR}/models/ds4-mini.gguf")
+        # Where programs find the default model, seen from their own folder: no path of this machine gets into them.
+        file(RELATIVE_PATH installed ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_DATADIR}/ds4/ds4-mini.gguf)
+        file(RELATIVE_PATH built ${CMAKE_RUNTIME_OUTPUT_DIRECTORY} ${CMAKE_SOURCE_DIR}/models/ds4-mini.gguf)
+        target_compile_definitions(ds4_cli PRIVATE DS4_MODEL_INSTALLED="${installed}" DS4_MODEL_BUILT="${built}")
     else()
         add_library(ds4_cli INTERFACE)
     endif()
@@ -73,15 +75,14 @@ function(ds4_tests)
     endforeach()
 endfunction()
 
-# Tests written in Python: the structure of the sources, and tests/cli/test_*.py, which drive programs of this build
-# (DS4_BUILD names the folder).
+# Tests written in Python: the structure of the sources, the installed tree, and tests/cli/test_*.py, which drive programs of
+# this build (DS4_BUILD names the folder).
 function(ds4_script_tests)
-    set(release)
-    if(NOT DS4_FAULTS AND CMAKE_NM)
-        set(release --release $<TARGET_FILE:ds4_base> --nm ${CMAKE_NM})
+    if(NOT DS4_FAULTS) # the sources are the same in every build; what a release must not hold shows in a release
+        add_test(NAME structure/sources COMMAND ${DS4_TEST_PYTHON} ${CMAKE_SOURCE_DIR}/tests/structure/check_structure.py
+            --release $<TARGET_FILE:ds4_base> --nm ${CMAKE_NM})
+        add_test(NAME structure/rules COMMAND ${DS4_TEST_PYTHON} ${CMAKE_SOURCE_DIR}/tests/structure/test_structure.py)
     endif()
-    add_test(NAME structure
-        COMMAND ${DS4_TEST_PYTHON} ${CMAKE_SOURCE_DIR}/tests/structure/check_structure.py ${release})
     file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/cli/test_*.py)
     foreach(script ${scripts})
         get_filename_component(name ${script} NAME_WE)
@@ -89,6 +90,10 @@ function(ds4_script_tests)
         add_test(NAME cli/${noun} COMMAND ${DS4_TEST_PYTHON} ${script})
         set_tests_properties(cli/${noun} PROPERTIES ENVIRONMENT "DS4_BUILD=${CMAKE_BINARY_DIR}")
     endforeach()
+    if(NOT DS4_SANITIZE) # a program without the sanitizer cannot load a library that has it
+        add_test(NAME api/install COMMAND ${DS4_TEST_PYTHON} ${CMAKE_SOURCE_DIR}/tests/api/test_install.py)
+        set_tests_properties(api/install PROPERTIES ENVIRONMENT "DS4_BUILD=${CMAKE_BINARY_DIR};CC=${CMAKE_C_COMPILER}")
+    endif()
 endfunction()
 
 # tests/fuzz/fuzz_NOUN.c defines LLVMFuzzerTestOneInput; corpora are in tests/fuzz/corpus/NOUN.

@@ -1,10 +1,11 @@
 #!/bin/bash
-# Installs what is missing, and only that. `build`: what `make run` needs. `test`: what `make test` needs on top.
+# Installs what is missing, and only that. `build`: what `make run` needs. On top of it `bench`: what `make bench` and
+# `make eval-mini` need; `test`: what `make test` needs.
 # Asks no network when nothing is missing. Debian 12; elsewhere it says what to install by hand.
 set -euo pipefail
 
 mode=${1:-build}
-case $mode in build | test) ;; *) echo "usage: $0 build|test" >&2; exit 2 ;; esac
+case $mode in build | bench | test) ;; *) echo "usage: $0 build|bench|test" >&2; exit 2 ;; esac
 
 missing=()
 want() { # PACKAGES CHECK...: the packages are missing when the check fails
@@ -41,6 +42,9 @@ want libxxhash-dev library libxxhash
 want libsodium-dev library libsodium
 want libedit-dev library libedit
 
+if [ "$mode" != build ]; then
+    want python3 command_is_there python3
+fi
 if [ "$mode" = test ]; then
     want git command_is_there git
     want ca-certificates certificates_are_there
@@ -48,13 +52,10 @@ if [ "$mode" = test ]; then
     want libcmocka-dev library cmocka
     want "clang libclang-rt-14-dev" fuzzer_links
     want clang-format command_is_there clang-format
-    want python3 command_is_there python3
     want python3-venv venv_works
     # A node from elsewhere brings its own npm, and Debian's packages conflict with it.
     want nodejs command_is_there node
     want npm command_is_there npm
-    want curl command_is_there curl
-    want strace command_is_there strace
     want qemu-user command_is_there qemu-aarch64
     want "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" cross_compiles
 fi

@@ -32,7 +32,7 @@ configure_and_build() { # PRESET FOLDER EXTRA...
 run_ctest() { # FOLDER EXTRA...
     local folder=$1 status=0
     shift
-    ctest --test-dir "$folder" -j "$jobs" --timeout 300 --output-on-failure --no-tests=error "$@" \
+    ctest --test-dir "$folder" -j "$jobs" --timeout 600 --output-on-failure --no-tests=error "$@" \
         2>&1 | tee "$logs/$stage.ctest.log" || status=1
     closing "$(grep -E 'tests passed|No tests were found' "$logs/$stage.ctest.log" | tail -1)"
     return $status
@@ -60,12 +60,22 @@ stage_faults() { # with the fault points of the store and the engine
     configure_and_build faults build-faults "-DDS4_TEST_PYTHON=$PWD/$python" && run_ctest build-faults
 }
 
-stage_e2e() { # the founding case and its relatives, against real processes
+run_module() { # PYTHON LOGS NAME: one file of tests/e2e, printed when it has ended
+    local log=$2/e2e.$3.log status=0
+    "$1" -m unittest discover -s tests/e2e -p "$3.py" -v >"$log" 2>&1 || status=1
+    cat "$log"
+    return $status
+}
+
+stage_e2e() { # the founding case and its relatives, against real processes; a file per core, the long ones first
     configure_and_build faults build-faults "-DDS4_TEST_PYTHON=$PWD/$python" || return 1
-    local status=0
-    DS4_BUILD=$PWD/build-faults "$python" -m unittest discover -s tests/e2e -v 2>&1 |
-        tee "$logs/e2e.unittest.log" || status=1
-    closing "$(grep -E '^Ran ' "$logs/e2e.unittest.log" | tail -1); $(tail -1 "$logs/e2e.unittest.log")"
+    local status=0 names
+    names=$(basename -s .py tests/e2e/test_*_matrix.py; basename -s .py tests/e2e/test_*.py | grep -v _matrix)
+    rm -f "$logs"/e2e.test_*.log
+    export -f run_module
+    echo "$names" | DS4_BUILD=$PWD/build-faults xargs -P "$jobs" -I{} bash -c "run_module $python $logs {}" || status=1
+    closing "$(cat "$logs"/e2e.test_*.log |
+        awk '/^Ran / { n += $2; files++ } /^OK/ { ok++ } END { printf "%d tests; %d of %d files OK", n, ok, files }')"
     return $status
 }
 

@@ -18,8 +18,6 @@
 extern "C" {
 #endif
 
-#define DS4_API __attribute__((visibility("default")))
-
 /* The library's version, "0.1.0". */
 DS4_API const char *ds4_version(void);
 

@@ -7,6 +7,8 @@
 extern "C" {
 #endif
 
+#define DS4_API __attribute__((visibility("default"))) /* a symbol of libds4; all others stay inside */
+
 typedef enum ds4_status {
     DS4_OK = 0,
     DS4_ERR_ARGUMENT = 1,    /* a value that the caller chose is out of range */
@@ -28,14 +30,15 @@ typedef struct ds4_error {
 
 /* Fills *err unless it is NULL, and returns `status`: failing is one statement.
  * Control bytes in the formatted text are replaced by '?', so that a hostile name cannot forge a log line. */
-ds4_status ds4_fail(ds4_error *err, ds4_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+DS4_API ds4_status ds4_fail(ds4_error *err, ds4_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Status and last words from errno: ENOSPC and EDQUOT are NO_SPACE, ENOMEM is NO_MEMORY, ENOENT is NOT_FOUND, the
  * rest is IO. The text becomes "what: strerror". */
-ds4_status ds4_fail_errno(ds4_error *err, const char *what);
+DS4_API ds4_status ds4_fail_errno(ds4_error *err, const char *what);
 
 /* The stable lower-case word of a status ("ok", "state_bad", ...), for logs and files. Never NULL. */
-const char *ds4_status_word(ds4_status status);
+DS4_API const char *ds4_status_word(ds4_status status);
 
 #ifdef __cplusplus
 }

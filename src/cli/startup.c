@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "base/hash.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,19 +23,17 @@ ds4_status startup(ds4_error *err)
 
 const char *startup_default_model(char *out, size_t size)
 {
-    char program[4096];
+    char program[PATH_MAX], path[PATH_MAX + sizeof DS4_MODEL_INSTALLED + sizeof DS4_MODEL_BUILT], real[PATH_MAX];
     const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (n > 0) {
-        program[n] = 0;
-        for (int i = 0; i < 2; i++) { /* PREFIX/bin/ds4 -> PREFIX */
-            char *slash = strrchr(program, '/');
-            if (slash)
-                *slash = 0;
-        }
-        if (snprintf(out, size, "%s/share/ds4/ds4-mini.gguf", program) < (int)size && access(out, R_OK) == 0)
-            return out;
-    }
-    snprintf(out, size, "%s", DS4_DEFAULT_MODEL);
+    program[n > 0 ? n : 0] = 0;
+    char *slash = strrchr(program, '/');
+    if (slash)
+        slash[1] = 0;
+    snprintf(path, sizeof path, "%s" DS4_MODEL_INSTALLED, program);
+    if (access(path, R_OK) != 0)
+        snprintf(path, sizeof path, "%s" DS4_MODEL_BUILT, program);
+    /* Without its detours, if it is there; as it is for the complaint, if not. */
+    snprintf(out, size, "%s", realpath(path, real) ? real : path);
     return out;
 }
 

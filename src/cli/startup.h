@@ -8,7 +8,8 @@
 
 /* Prepares hashing, and in builds with fault points reads DS4_KV_FAULT, DS4_KV_FAULT_LOG and DS4_KV_SEED. */
 ds4_status startup(ds4_error *err);
-/* The embedded model: share/ds4/ds4-mini.gguf beside the program's prefix, or models/ of the source tree it was built in. */
+/* The embedded model, looked for from the program's own place: share/ds4/ds4-mini.gguf of the prefix where it is installed,
+ * or models/ds4-mini.gguf of the source tree in whose build folder it is. */
 const char *startup_default_model(char *out, size_t size);
 /* "ds4: FILE: text" on stderr, advice after the first "; " on a line of its own. */
 void startup_complain(const char *program, const char *file, const char *text);

@@ -1,5 +1,5 @@
 /* model/model.h - the door of the model room: hyper-parameters, weights, the forward pass, states of sequences.
- * Source of every formula: the model specification (docs/modules/model.md says where each section went).
+ * Source of every formula: the model specification.
  *
  * Threads: a model is constant after model_open() except for the scratch memory of model_forward(), which exactly one
  * thread may call. Functions marked "any thread" touch only what is constant. A model_state belongs to one thread.

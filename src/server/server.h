@@ -1,5 +1,5 @@
 /* server/server.h - the door of the HTTP room: a listening socket, a chat dialect behind it, and an orderly end.
- * What clients see: docs/http-api.md. How it works inside: docs/modules/server.md.
+ * What clients see: docs/http-api.md.
  *
  * Threads: libmicrohttpd runs one thread for all connections; a second thread watches for clients that went away.
  * Callbacks of the scheduler fill output queues on the engine thread and never wait. The calls below may be made from

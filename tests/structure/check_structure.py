@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Keeps the picture of docs/architecture.md true: which room includes which, how large files are, where the environment
-is read, what the release library must not hold. Standard library only.
+"""Keeps docs/architecture.md true: which room includes which, where every file is named, how large files are, where the
+environment is read, what the release library must not hold. Standard library only.
 
     check_structure.py [--release LIBRARY --nm NM] [--root DIR]
 
-The table of rooms is CMakeLists.txt itself (ds4_room(NAME USES ...)), so there is one truth. Exit 1 names each breach as
-FILE:LINE: what.
+Rooms and their arrows stand in CMakeLists.txt (ds4_room(NAME USES ...), lowest first) and, for people, in the table of
+docs/architecture.md; the two must agree, so that a new arrow is a decision. Exit 1 names each breach as FILE:LINE: what.
+tests/structure/test_structure.py breaks every rule once.
 """
 import argparse
 import pathlib
@@ -15,6 +16,8 @@ import sys
 
 LINES_MAX = 800
 PROGRAM_ROOMS = ("cli", "tools")  # these may include any door
+TEST_FOLDERS = ("e2e", "clients", "fuzz", "support", "oracle", "data", "structure", "aarch64")  # beside one per room
+PATH = re.compile(r"(?<![\w/.-])((?:bench|cmake|docs|include|models|scripts|src|tests|train)/[\w./-]*\.(?:c|h|json|md|mjs|py|sh|txt))\b")
 FAULT_SYMBOLS = ("fault_at", "fault_errno", "fault_configure", "fault_arm", "fault_disarm")
 # kill and abort are what the fault points are for.
 MAY_END_THE_PROCESS = ("src/base/fault.c",)
@@ -41,6 +44,10 @@ class Check:
         self.root, self.breaches, self.n_files = root, [], 0
         self.rooms = room_table(root)
 
+    def is_own(self, path):
+        """The rules and their test hold examples of what they forbid."""
+        return path.parent == self.root / "tests/structure"
+
     def breach(self, path, line, what):
         self.breaches.append(f"{path.relative_to(self.root)}:{line}: {what}")
 
@@ -52,8 +59,46 @@ class Check:
                 self.breach(self.root / "CMakeLists.txt", 1, f"room '{room}' uses '{other}', which stands below it")
             seen.add(room)
 
+    def table_is_true(self):
+        """The rows of docs/architecture.md, "| `src/ROOM` | ... | may include |", say what CMakeLists.txt says."""
+        page = self.root / "docs/architecture.md"
+        shown = {}
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            row = re.match(r"\| `src/(\w+)` \|.*\| ([\w ,–]+) \|$", line)
+            if not row or row.group(1) not in self.rooms:
+                continue
+            shown[row.group(1)] = set(re.findall(r"\w+", row.group(2)))
+            if shown[row.group(1)] != self.rooms[row.group(1)]:
+                self.breach(page, number, f"'{row.group(1)}' may include {sorted(self.rooms[row.group(1)])} in CMakeLists.txt")
+        for room in sorted(set(self.rooms) - set(shown)):
+            self.breach(page, 1, f"the table of rooms lacks '{room}'")
+
+    def every_module_is_named(self):
+        """A line of docs/architecture.md that begins with **ROOM** or **ROOM/** names each of its nouns, as `noun`."""
+        page = self.root / "docs/architecture.md"
+        named = {}
+        for paragraph in page.read_text().split("\n\n"):
+            room = re.match(r"\*\*([\w/]+?)/?\*\*", paragraph)
+            if room:
+                named.setdefault(room.group(1), set()).update(re.findall(r"`([\w-]+)`", paragraph))
+        for path in sorted((self.root / "src").rglob("*.[ch]")):
+            room = str(path.parent.relative_to(self.root / "src"))
+            if path.stem not in named.get(room, ()):
+                self.breach(path, 1, f"docs/architecture.md does not say what '{path.stem}' in '{room}' is")
+        for room, nouns in sorted(named.items()):
+            there = {path.stem for path in (self.root / "src" / room).glob("*.[ch]")}
+            for noun in sorted(nouns - there):
+                self.breach(page, 1, f"there is no '{noun}' in '{room}'")
+
+    def tests_mirror_the_rooms(self):
+        for folder in sorted((self.root / "tests").iterdir()):
+            if folder.is_dir() and folder.name not in (*self.rooms, *PROGRAM_ROOMS, *TEST_FOLDERS, "__pycache__"):
+                self.breach(folder, 1, "no room has this name")
+
     def include(self, path, room, number, name):
         if name.startswith("ds4/"):
+            if name != "ds4/error.h" and room not in ("api", *PROGRAM_ROOMS):
+                self.breach(path, number, f'"{name}" is for those who embed libds4; a room knows "ds4/error.h" only')
             return
         parts = name.split("/")
         if len(parts) < 2 or (parts[0] not in self.rooms and parts[0] not in PROGRAM_ROOMS):
@@ -74,14 +119,14 @@ class Check:
         text = path.read_text()
         lines = text.splitlines()
         for number, line in enumerate(lines, 1):
-            match = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
-            if match:
-                self.include(path, room, number, match.group(1))
+            match = re.match(r'\s*#\s*include\s*(["<])([^">]+)', line)
+            if match and (match.group(1) == '"' or match.group(2).split("/")[0] in (*self.rooms, *PROGRAM_ROOMS, "ds4")):
+                self.include(path, room, number, match.group(2))
             code = re.sub(r'"(\\.|[^"\\])*"', '""', line)
             code = re.sub(r"/\*.*?\*/|//.*", "", code)
             if re.search(r"\b(secure_)?getenv\s*\(", code) and room != "cli":
                 self.breach(path, number, "the environment is read in src/cli only")
-            ends = re.search(r"(?<![\w.>])(exit|_exit|abort)\s*\(", code)
+            ends = re.search(r"(?<![\w.>])(exit|_exit|_Exit|quick_exit|abort)\s*\(", code)
             if ends and room not in PROGRAM_ROOMS and str(path.relative_to(self.root)) not in MAY_END_THE_PROCESS:
                 self.breach(path, number, f"{ends.group(1)}() in a library: return a status")
         if path.suffix == ".h":
@@ -103,8 +148,24 @@ class Check:
         if len(lines) > LINES_MAX and not re.search(r"_(table|tables|data)$", path.stem):
             self.breach(path, LINES_MAX + 1, f"{len(lines)} lines; at {LINES_MAX}, look for the second noun")
         for number, line in enumerate(lines, 1):
-            if re.search(r"\b(TODO|FIXME|XXX)\b", line) and not re.search(r"issue \d+", line) and path != SELF:
+            if re.search(r"\b(TODO|FIXME|XXX)\b", line) and not re.search(r"issue \d+", line) and not self.is_own(path):
                 self.breach(path, number, "a promise without an issue: write 'issue N' or do it")
+        self.paths_lead_somewhere(path, lines)
+
+    def paths_lead_somewhere(self, path, lines):
+        rooms = "|".join((*self.rooms, *PROGRAM_ROOMS))
+        for number, line in enumerate(lines, 1):
+            in_rooms = re.findall(rf"`((?:{rooms})/[\w/]+\.[ch])`", line) if path.suffix == ".md" else []
+            for name in [*PATH.findall(line), *("src/" + name for name in in_rooms)]:
+                if not (self.root / name).exists() and not re.search(r"[A-Z]{3}", name) and not self.is_own(path):
+                    self.breach(path, number, f"there is no {name}")
+
+    def public_headers(self):
+        for path in sorted((self.root / "include").rglob("*.h")):
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                match = re.match(r'\s*#\s*include\s*["<]([^">]+)', line)
+                if match and "/" in match.group(1) and not match.group(1).startswith("ds4/"):
+                    self.breach(path, number, f'"{match.group(1)}" is not installed')
 
     def doors_exist(self): # the door of api is include/ds4/ds4.h
         for room in self.rooms:
@@ -120,11 +181,17 @@ class Check:
 
     def run(self):
         self.arrows_point_down()
+        self.table_is_true()
+        self.every_module_is_named()
+        self.tests_mirror_the_rooms()
         self.doors_exist()
+        self.public_headers()
         for folder in ("src", "include", "tests", "bench", "scripts", "train", "cmake"):
             for path in sorted((self.root / folder).rglob("*")):
                 if path.suffix in (".c", ".h", ".cu", ".cuh", ".py", ".sh", ".cmake", ".mjs") and path.is_file():
                     self.any_file(path)
+        for path in [*sorted(self.root.glob("*.md")), *sorted((self.root / "docs").rglob("*.md")), self.root / "Makefile"]:
+            self.paths_lead_somewhere(path, path.read_text().splitlines())
         for path in sorted((self.root / "src").rglob("*")):
             if path.suffix not in (".c", ".h", ".cu", ".cuh"):
                 continue
