@@ -140,7 +140,7 @@ def weights(c, dice):
 
 
 def write(path, preset, seed):
-    """Writes the model; returns its settings and a prompt."""
+    """Writes the model; returns its settings and a source of prompts, each a list of n tokens."""
     c = dict(COMMON, **PRESETS[preset])
     dice = np.random.default_rng([seed, sum(map(ord, preset))])
     values, tensors = metadata(c), weights(c, dice)
@@ -154,4 +154,4 @@ def write(path, preset, seed):
         f.write(head + bytes(-len(head) % 32))
         for x in tensors.values():
             f.write(x.tobytes() + bytes(-x.nbytes % 32))
-    return c, dice.integers(0, c["vocab"], c["n"]).tolist()
+    return c, lambda: dice.integers(0, c["vocab"], c["n"]).tolist()
