@@ -52,7 +52,7 @@ static void pool_group(const compress_job *job, uint32_t group, float *row, floa
             gate += shift;
             if (pass == 0) {
                 for (uint32_t i = 0; i < D; i++)
-                    top[i] = fmaxf(top[i], gate[i]);
+                    top[i] = gate[i] > top[i] ? gate[i] : top[i];
                 continue;
             }
             for (uint32_t i = 0; i < D; i++) {
