@@ -1,4 +1,4 @@
-/* cli/startup.h - what every program does before it works: hashes, fault plans of test builds, the default model. */
+/* cli/startup.h - what every program does before it works: hashes, signals, fault plans of test builds, the default model. */
 #ifndef CLI_STARTUP_H
 #define CLI_STARTUP_H
 
@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-/* Prepares hashing, and in builds with fault points reads DS4_KV_FAULT, DS4_KV_FAULT_LOG and DS4_KV_SEED. */
+/* Prepares hashing and a last word for a model file that is cut off while it is mapped, and in builds with fault points reads DS4_KV_FAULT, DS4_KV_FAULT_LOG and DS4_KV_SEED. */
 ds4_status startup(ds4_error *err);
 /* The embedded model: share/ds4/ds4-mini.gguf beside the program's prefix, or models/ of the source tree it was built in. */
 const char *startup_default_model(char *out, size_t size);
