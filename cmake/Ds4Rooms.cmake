@@ -98,7 +98,8 @@ function(ds4_fuzzers)
         get_filename_component(name ${fuzzer} NAME_WE)
         string(REPLACE "_" "-" target ${name})
         add_executable(${target} ${fuzzer})
-        target_link_libraries(${target} PRIVATE ds4_server ds4_options -fsanitize=fuzzer)
+        target_link_libraries(${target} PRIVATE ds4_server ds4_options
+            $<TARGET_NAME_IF_EXISTS:ds4_test_support> -fsanitize=fuzzer)
         target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
         target_compile_definitions(${target} PRIVATE TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
             TEST_MODELS="${CMAKE_SOURCE_DIR}/models")
