@@ -71,8 +71,10 @@ void gb_tensor(gguf_builder *b, const char *name, uint32_t type, const uint64_t 
                const void *data, size_t size)
 {
     gb_entry(b, name, type, dims, n_dims, b->data.size);
-    for (size_t i = 0; i < size; i++)
-        must(buffer_append_byte(&b->data, data ? ((const uint8_t *)data)[i] : 0));
+    if (data)
+        must(buffer_append(&b->data, data, size));
+    for (size_t i = 0; i < size && !data; i++)
+        must(buffer_append_byte(&b->data, 0));
     while (b->data.size % 32)
         must(buffer_append_byte(&b->data, 0));
 }

@@ -264,28 +264,27 @@ INLINE lanes exp_lanes(lanes x)
 
 INLINE float max_lanes(lanes v)
 {
-    float all[LANES], top;
-    _mm256_storeu_ps(all, v);
-    top = all[0];
-    for (size_t i = 1; i < LANES; i++)
-        top = all[i] > top ? all[i] : top;
-    return top;
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+
+/* The first n lanes, n < LANES. No array stands between the vector and memory: nothing is read or written beyond n. */
+INLINE __m256i first_lanes(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 /* The last n values, fewer than a vector; `fill` in the other lanes. */
 INLINE lanes load_last(const float *x, size_t n, float fill)
 {
-    float all[LANES];
-    for (size_t i = 0; i < LANES; i++)
-        all[i] = i < n ? x[i] : fill;
-    return _mm256_loadu_ps(all);
+    const __m256i first = first_lanes(n);
+    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(x, first), _mm256_castsi256_ps(first));
 }
 
 INLINE void store_last(float *out, size_t n, lanes v)
 {
-    float all[LANES];
-    _mm256_storeu_ps(all, v);
-    memcpy(out, all, n * sizeof *out);
+    _mm256_maskstore_ps(out, first_lanes(n), v);
 }
 
 /* Nearest, ties away from zero: the largest number below 1/2 is added in v's direction, and the fraction dropped. Exact for
@@ -378,15 +377,13 @@ ISA static void swiglu(float *out, const float *gate, const float *up, size_t n,
 ISA static double sum_squares(const float *x, size_t n)
 {
     __m256d acc = _mm256_setzero_pd();
-    double all[LANES / 2], sum = 0.0;
     size_t i = 0;
     for (; i + LANES / 2 <= n; i += LANES / 2) {
         const __m256d v = _mm256_cvtps_pd(_mm_loadu_ps(x + i));
         acc = _mm256_fmadd_pd(v, v, acc);
     }
-    _mm256_storeu_pd(all, acc);
-    for (size_t k = 0; k < LANES / 2; k++)
-        sum += all[k];
+    __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(acc), _mm256_extractf128_pd(acc, 1));
+    double sum = _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
     for (; i < n; i++)
         sum += (double)x[i] * x[i];
     return sum;

@@ -262,28 +262,21 @@ INLINE lanes exp_lanes(lanes x)
 
 INLINE float max_lanes(lanes v)
 {
-    float all[LANES], top;
-    _mm512_storeu_ps(all, v);
-    top = all[0];
-    for (size_t i = 1; i < LANES; i++)
-        top = all[i] > top ? all[i] : top;
-    return top;
+    const __m256 h = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
-/* The last n values, fewer than a vector; `fill` in the other lanes. */
+/* The last n values, fewer than a vector; `fill` in the other lanes. Nothing is read or written beyond n. */
 INLINE lanes load_last(const float *x, size_t n, float fill)
 {
-    float all[LANES];
-    for (size_t i = 0; i < LANES; i++)
-        all[i] = i < n ? x[i] : fill;
-    return _mm512_loadu_ps(all);
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << n) - 1), x);
 }
 
 INLINE void store_last(float *out, size_t n, lanes v)
 {
-    float all[LANES];
-    _mm512_storeu_ps(all, v);
-    memcpy(out, all, n * sizeof *out);
+    _mm512_mask_storeu_ps(out, (__mmask16)((1u << n) - 1), v);
 }
 
 /* Nearest, ties away from zero: the largest number below 1/2 is added in v's direction, and the fraction dropped. Exact for
@@ -368,15 +361,14 @@ ISA static void swiglu(float *out, const float *gate, const float *up, size_t n,
 ISA static double sum_squares(const float *x, size_t n)
 {
     __m512d acc = _mm512_setzero_pd();
-    double all[LANES / 2], sum = 0.0;
     size_t i = 0;
     for (; i + LANES / 2 <= n; i += LANES / 2) {
         const __m512d v = _mm512_cvtps_pd(_mm256_loadu_ps(x + i));
         acc = _mm512_fmadd_pd(v, v, acc);
     }
-    _mm512_storeu_pd(all, acc);
-    for (size_t k = 0; k < LANES / 2; k++)
-        sum += all[k];
+    const __m256d half = _mm256_add_pd(_mm512_castpd512_pd256(acc), _mm512_extractf64x4_pd(acc, 1));
+    const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+    double sum = _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
     for (; i < n; i++)
         sum += (double)x[i] * x[i];
     return sum;
