@@ -1,3 +1,7 @@
+/* There are two strerror_r(): this file wants the one of POSIX, which answers with a number; _GNU_SOURCE, which the build
+ * defines everywhere, chooses the other, which answers with a text. */
+#undef _GNU_SOURCE
+#define _POSIX_C_SOURCE 200809L
 #include "ds4/error.h"
 
 #include <errno.h>
@@ -43,7 +47,7 @@ ds4_status ds4_fail_errno(ds4_error *err, const char *what)
 {
     const int code = errno;
     char words[96];
-    /* strerror() may share a buffer between threads; the XSI form does not. */
+    /* strerror() may share a buffer between threads; this form does not. */
     if (strerror_r(code, words, sizeof words) != 0)
         snprintf(words, sizeof words, "error %d", code);
     return ds4_fail(err, status_of_errno(code), "%.120s: %s", what, words);

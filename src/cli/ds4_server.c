@@ -25,6 +25,8 @@ typedef struct settings {
     server_options server;
     uint32_t port, space_mb, body_mb, grace_s, comment_s;
     uint64_t min_free;
+    const char *kv_rounding, *index_rounding, *act;
+    bool parity;
     const char *model, *change_dir, *profile, *log_level, *heartbeat, *key_file;
     option_list api_keys, hosts, names;
     char key_line[512];
@@ -42,8 +44,15 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_U32, "--tokens", "-n", "N", "default limit of an answer (393216)", &o->max_tokens, 1, 1 << 30 },
         { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per core)", &e->n_threads, 1, 64 },
         { OPTION_TEXT, "--tokenizer-pre", NULL, "NAME", "overrides tokenizer.ggml.pre", &e->tokenizer_pre, 0, 0 },
-        { OPTION_FLAG, "--parity", NULL, NULL, "no roundings, float32: for comparing with references", &e->parity, 0,
-          0 },
+        { OPTION_TEXT, "--kv-rounding", NULL, "KIND", "official or none: FP8 rounding of cached rows (official)",
+          &s->kv_rounding, 0, 0 },
+        { OPTION_TEXT, "--index-rounding", NULL, "KIND", "official or none: FP4 rounding of the indexer (official)",
+          &s->index_rounding, 0, 0 },
+        { OPTION_TEXT, "--act", NULL, "KIND", "q8 or f32: activations against 8-bit weights (q8)", &s->act, 0, 0 },
+        { OPTION_FLAG, "--parity", NULL, NULL, "none, none and f32 of these three: for comparing with references",
+          &s->parity, 0, 0 },
+        { OPTION_TEXT, "--kernels", NULL, "NAME", "scalar, avx2, avx512 or neon (the best that runs here)", &e->kernels,
+          0, 0 },
         { OPTION_TEXT, "--chdir", NULL, "DIR", "change to DIR before loading", &s->change_dir, 0, 0 },
         { OPTION_HEADING, "HTTP", NULL, NULL, NULL, NULL, 0, 0 },
         { OPTION_TEXT, "--host", NULL, "HOST", "address to listen on (127.0.0.1)", &o->host, 0, 0 },
@@ -123,6 +132,23 @@ static int word_of(const char *text, const char *const *words, int n)
         if (strcmp(text, words[i]) == 0)
             return i;
     return -1;
+}
+
+static int settle_numerics(settings *s)
+{
+    static const char *const roundings[] = { "official", "none" }, *const acts[] = { "q8", "f32" };
+    const int kv = word_of(s->kv_rounding, roundings, 2), index = word_of(s->index_rounding, roundings, 2),
+              act = word_of(s->act, acts, 2);
+    if (kv < 0 || index < 0)
+        return options_wrong(
+            program, kv < 0 ? "--kv-rounding %s: use official or none" : "--index-rounding %s: use official or none",
+            kv < 0 ? s->kv_rounding : s->index_rounding);
+    if (act < 0)
+        return options_wrong(program, "--act %s: use q8 or f32", s->act);
+    s->engine.kv_unrounded = kv || s->parity;
+    s->engine.index_unrounded = index || s->parity;
+    s->engine.act_f32 = act || s->parity;
+    return 0;
 }
 
 static int settle_words(settings *s)
@@ -264,9 +290,13 @@ int main(int argc, char **argv)
     s->profile = "auto";
     s->log_level = "info";
     s->heartbeat = "events";
+    s->kv_rounding = s->index_rounding = "official";
+    s->act = "q8";
     int code = read_options(s, argc, argv);
     if (code == 0)
         code = settle_words(s);
+    if (code == 0)
+        code = settle_numerics(s);
     if (code == 0)
         code = read_key_file(s);
     if (code == 0 && startup(&err) != DS4_OK) {

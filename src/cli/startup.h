@@ -1,4 +1,4 @@
-/* cli/startup.h - what every program does before it works: hashes, fault plans of test builds, the default model. */
+/* cli/startup.h - what every program does before it works: hashes, signals, fault plans of test builds, the default model. */
 #ifndef CLI_STARTUP_H
 #define CLI_STARTUP_H
 
@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-/* Prepares hashing, and in builds with fault points reads DS4_KV_FAULT, DS4_KV_FAULT_LOG and DS4_KV_SEED. */
+/* Prepares hashing and a last word for a model file that is cut off while it is mapped, and in builds with fault points reads DS4_KV_FAULT, DS4_KV_FAULT_LOG and DS4_KV_SEED. */
 ds4_status startup(ds4_error *err);
 /* The embedded model, looked for from the program's own place: share/ds4/ds4-mini.gguf of the prefix where it is installed,
  * or models/ds4-mini.gguf of the source tree in whose build folder it is. */

@@ -128,8 +128,13 @@ ds4_status engine_open(engine **out, const engine_options *options, ds4_error *e
     if (!e)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for an engine");
     e->drain_us = (int64_t)options->kv_shutdown_ms * 1000;
-    model_options model_opts = options->parity ? model_options_parity() : model_options_default();
-    model_opts.n_threads = options->n_threads;
+    const model_options model_opts = {
+        .n_threads = options->n_threads,
+        .kv_rounding = options->kv_unrounded ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL,
+        .index_rounding = options->index_unrounded ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL,
+        .act = options->act_f32 ? MODEL_ACT_F32 : MODEL_ACT_Q8,
+        .kernels = options->kernels,
+    };
     ds4_status status = hash_start(&why);
     if (status == DS4_OK)
         status = model_open(&e->model, options->model_path, &model_opts, &why);
@@ -139,6 +144,8 @@ ds4_status engine_open(engine **out, const engine_options *options, ds4_error *e
         ds4_fail(err, status, "%s: %s", options->model_path, why.text);
         goto out;
     }
+    if (gguf_warning(model_gguf(e->model)))
+        log_warning("model file=\"%s\" note=\"%s\"", options->model_path, gguf_warning(model_gguf(e->model)));
     status = describe(e, options, err);
     if (status == DS4_OK)
         status = identify(e, &fingerprint, err);

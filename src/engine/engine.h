@@ -20,7 +20,9 @@ typedef struct engine_options {
     const char *tokenizer_pre; /* or NULL */
     uint32_t n_ctx;            /* longest sequence; clamped to the trained context (said once in the log) */
     uint32_t n_threads;        /* 0: automatic */
-    bool parity;               /* no roundings, f32 activations: for comparisons with references */
+    /* Numerics (model specification 12.3). False: as the official model computes. They are part of the identity of states. */
+    bool kv_unrounded, index_unrounded, act_f32;
+    const char *kernels; /* a variant by name ("scalar", "avx2", ...); NULL: the best that runs here */
     /* The store; kv_dir NULL means none. A directory that cannot be used is an error here only if it is not a
      * directory or cannot be made: everything later degrades to "no cache" with one log line. */
     const char *kv_dir;

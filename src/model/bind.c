@@ -11,6 +11,7 @@
 typedef struct binder {
     model *m;
     const char *prefix;
+    const char *where; /* for messages about a layer */
     char missing[96];
     uint32_t n_missing;
     ds4_status status;
@@ -94,7 +95,8 @@ static void expert_table(binder *b, const char *suffix, const int32_t **out)
     const int32_t *table = (const int32_t *)(const void *)t->data; /* aligned: offsets are multiples of 8 at least */
     for (size_t i = 0; i < (size_t)c->n_vocab * c->n_used; i++)
         if (table[i] < 0 || (uint32_t)table[i] >= c->n_experts) { /* (35) */
-            b->status = ds4_fail(b->err, DS4_ERR_CORRUPT, "tensor '%s': expert table has id %" PRId32, name, table[i]);
+            b->status = ds4_fail(b->err, DS4_ERR_CORRUPT, "%s: expert table has id %" PRId32 ", not one of %" PRIu32,
+                                 b->where, table[i], c->n_experts);
             return;
         }
     *out = table;
@@ -134,13 +136,26 @@ static void compressor(binder *b, const char *stem, model_compressor *out, uint3
 }
 
 /* (3) of 13.3: a tensor that this layer's kind has no use for means that file and keys disagree. */
-static void refuse(binder *b, const char *suffix, uint32_t ratio)
+static void refuse_others(binder *b, uint32_t ratio)
 {
+    static const char *const of_compression[] = { "attn_compressor_kv.weight", "attn_compressor_gate.weight",
+                                                  "attn_compressor_ape.weight", "attn_compressor_norm.weight" },
+                             *const of_index[] = { "indexer.attn_q_b.weight",       "indexer.proj.weight",
+                                                   "indexer_compressor_kv.weight",  "indexer_compressor_gate.weight",
+                                                   "indexer_compressor_ape.weight", "indexer_compressor_norm.weight" };
+    const struct {
+        const char *const *names;
+        size_t n;
+    } foreign[] = { { of_compression, ratio ? 0 : 4 }, { of_index, is_csa(ratio) ? 0 : 6 } };
     char name[96];
-    snprintf(name, sizeof name, "%s%s", b->prefix, suffix);
-    if (b->status == DS4_OK && gguf_tensor_find(b->m->file, name))
-        b->status = ds4_fail(b->err, DS4_ERR_CORRUPT,
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < foreign[k].n && b->status == DS4_OK; i++) {
+            snprintf(name, sizeof name, "%s%s", b->prefix, foreign[k].names[i]);
+            if (gguf_tensor_find(b->m->file, name))
+                b->status =
+                    ds4_fail(b->err, DS4_ERR_CORRUPT,
                              "tensor '%s' does not belong in a layer of compression ratio %" PRIu32, name, ratio);
+        }
 }
 
 static void bind_attention(binder *b, model_layer *l)
@@ -158,16 +173,12 @@ static void bind_attention(binder *b, model_layer *l)
     matrix(b, "attn_output_b.weight", &l->output_b, c->n_embd, c->n_groups * c->o_rank, 1);
     if (l->ratio)
         compressor(b, "attn_compressor", &l->attention, l->ratio, c->head_dim);
-    else
-        refuse(b, "attn_compressor_kv.weight", l->ratio);
     if (is_csa(l->ratio)) {
         matrix(b, "indexer.attn_q_b.weight", &l->index_q_b, c->n_index_heads * c->index_dim, c->q_rank, 1);
         matrix(b, "indexer.proj.weight", &l->index_proj, c->n_index_heads, c->n_embd, 1);
         compressor(b, "indexer_compressor", &l->index, l->ratio, c->index_dim);
-    } else {
-        refuse(b, "indexer.attn_q_b.weight", l->ratio);
-        refuse(b, "indexer_compressor_kv.weight", l->ratio);
     }
+    refuse_others(b, l->ratio);
 }
 
 static void bind_experts(binder *b, model_layer *l, bool hashed)
@@ -186,11 +197,12 @@ static void bind_experts(binder *b, model_layer *l, bool hashed)
     matrix(b, "ffn_up_shexp.weight", &l->shared_up, c->ff_dim, c->n_embd, 1);
     matrix(b, "ffn_down_shexp.weight", &l->shared_down, c->n_embd, c->ff_dim, 1);
     if (b->status == DS4_OK && b->n_missing == 0 && l->gate.type != l->up.type) /* (32) */
-        b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "%sffn: gate and up experts have different types (%s and %s)",
-                             b->prefix, gguf_type_name(l->gate.type), gguf_type_name(l->up.type));
+        b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED, "%s: gate and up experts have different types (%s and %s)",
+                             b->where, gguf_type_name(l->gate.type), gguf_type_name(l->up.type));
     if (b->status == DS4_OK && b->n_missing == 0 && l->shared_gate.type != l->shared_up.type)
         b->status = ds4_fail(b->err, DS4_ERR_UNSUPPORTED,
-                             "%sffn: gate and up of the shared expert have different types", b->prefix);
+                             "%s: gate and up of the shared expert have different types (%s and %s)", b->where,
+                             gguf_type_name(l->shared_gate.type), gguf_type_name(l->shared_up.type));
 }
 
 static void bind_layer(binder *b, model_layer *l, bool hashed)
@@ -211,6 +223,7 @@ static void bind_draft(binder *b)
         return;
     }
     b->prefix = "mtp.0.";
+    b->where = "draft block";
     draft->layer.clamp = m->config.clamp[m->config.n_layers - 1];
     draft->layer.clamp_shared = m->config.clamp_shared[m->config.n_layers - 1];
     bind_layer(b, &draft->layer, false);
@@ -228,7 +241,7 @@ ds4_status model_bind(model *m, ds4_error *err)
 {
     const model_config *c = &m->config;
     binder b = { .m = m, .prefix = "", .err = err };
-    char prefix[32];
+    char prefix[32], where[32];
     m->layers = arena_alloc_array(&m->memory, c->n_layers, sizeof *m->layers);
     if (!m->layers)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
@@ -239,7 +252,9 @@ ds4_status model_bind(model *m, ds4_error *err)
     for (uint32_t i = 0; i < c->n_layers; i++) {
         model_layer *l = &m->layers[i];
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
+        snprintf(where, sizeof where, "layer %" PRIu32, i);
         b.prefix = prefix;
+        b.where = where;
         l->ratio = c->ratios[i];
         l->clamp = c->clamp[i];
         l->clamp_shared = c->clamp_shared[i];

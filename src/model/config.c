@@ -80,26 +80,25 @@ static ds4_status read_tables(model_config *c, const gguf_file *file, ds4_error 
     return status;
 }
 
-/* Keys that may be absent but must not contradict what is computed here. */
+/* Keys that choose between forms of which only one is computed here. */
 static ds4_status read_fixed(const gguf_file *file, const model_config *c, ds4_error *err)
 {
-    static const struct {
+    const struct {
         const char *key;
         uint32_t min, max;
-    } fixed[] = { { P "attention.head_count_kv", 1, 1 },
-                  { P "expert_shared_count", 1, 1 },
-                  { P "expert_gating_func", 4, 4 },
-                  { P "expert_group_count", 0, 1 },
-                  { P "expert_group_used_count", 0, 1 } };
+        bool required;
+    } fixed[] = {
+        { P "attention.head_count_kv", 1, 1, true }, { P "attention.value_length", c->head_dim, c->head_dim, true },
+        { P "expert_shared_count", 1, 1, true },     { P "expert_gating_func", 4, 4, false },
+        { P "expert_group_count", 0, 1, false },     { P "expert_group_used_count", 0, 1, false }
+    };
     uint32_t value;
     bool norm = true;
     ds4_status status = DS4_OK;
     for (size_t i = 0; status == DS4_OK && i < sizeof fixed / sizeof fixed[0]; i++)
-        if (gguf_value_find(file, fixed[i].key))
+        if (fixed[i].required || gguf_value_find(file, fixed[i].key))
             status = gguf_get_u32(file, fixed[i].key, fixed[i].min, fixed[i].max, &value, err);
-    if (status == DS4_OK && gguf_value_find(file, P "attention.value_length"))
-        status = gguf_get_u32(file, P "attention.value_length", c->head_dim, c->head_dim, &value, err);
-    if (status == DS4_OK && gguf_value_find(file, P "expert_weights_norm"))
+    if (status == DS4_OK)
         status = gguf_get_bool(file, P "expert_weights_norm", &norm, err);
     if (status == DS4_OK && !norm)
         return ds4_fail(err, DS4_ERR_UNSUPPORTED, "metadata key '%s' is false, supported is true",
@@ -171,10 +170,17 @@ static ds4_status read_clamp(const model_config *c, const gguf_file *file, const
 
 static ds4_status read_yarn(model_config *c, const gguf_file *file, ds4_error *err)
 {
+    char shown[GGUF_SHOW_BYTES];
+    slice kind;
     c->yarn_factor = 1.0f;
     if (!gguf_value_find(file, P "rope.scaling.factor"))
         return DS4_OK;
-    ds4_status status = read_f32(file, P "rope.scaling.factor", 0.0f, &c->yarn_factor, err);
+    ds4_status status = gguf_get_string(file, P "rope.scaling.type", &kind, err);
+    if (status == DS4_OK && !slice_equal(kind, SLICE("yarn"))) /* another scaling would give other angles */
+        return ds4_fail(err, DS4_ERR_UNSUPPORTED, "metadata key '%s' is '%s', supported is yarn", P "rope.scaling.type",
+                        gguf_show(kind, shown));
+    if (status == DS4_OK)
+        status = read_f32(file, P "rope.scaling.factor", 0.0f, &c->yarn_factor, err);
     if (status == DS4_OK && c->yarn_factor < 1.0f)
         return ds4_fail(err, DS4_ERR_CORRUPT, "metadata key '%s' = %g, supported range from 1", P "rope.scaling.factor",
                         (double)c->yarn_factor);
@@ -195,9 +201,6 @@ static ds4_status read_vocabulary(model_config *c, const gguf_file *file, ds4_er
         return ds4_fail(err, DS4_ERR_NOT_FOUND, "metadata key 'tokenizer.ggml.tokens' is missing");
     if (tokens->n == 0 || tokens->n > VOCAB_MAX)
         return ds4_fail(err, DS4_ERR_CORRUPT, "tokenizer.ggml.tokens has %" PRIu64 " entries", tokens->n);
-    c->n_vocab = (uint32_t)tokens->n;
-    if (!gguf_value_find(file, P "vocab_size"))
-        return DS4_OK;
     const ds4_status status = gguf_get_u32(file, P "vocab_size", 1, VOCAB_MAX, &c->n_vocab, err);
     if (status == DS4_OK && c->n_vocab != tokens->n)
         return ds4_fail(err, DS4_ERR_CORRUPT, "metadata: vocab_size %" PRIu32 " is not the number of tokens, %" PRIu64,

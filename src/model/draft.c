@@ -75,7 +75,8 @@ ds4_status model_draft_logits(model *m, const uint32_t *tokens, uint32_t n_token
         join_inputs(m, &step, normed, projected);
         b->ops->turn(b, &m->rope[0], &step);
         model_run_layer(m, &m->draft->layer, &step);
-        model_run_head(m, &m->draft->head, 0, n, logits + (size_t)at * m->config.n_vocab);
+        if (!model_run_head(m, &m->draft->head, 0, n, logits + (size_t)at * m->config.n_vocab))
+            status = ds4_fail(err, DS4_ERR_STATE_BAD, "the draft's logits are not finite");
     }
 out:
     model_memory_free(m, &memory);

@@ -153,6 +153,7 @@ void model_run_layer(model *m, const model_layer *l, const backend_step *s)
 typedef struct head_rows {
     uint32_t n;
     float *out[HEAD_ROWS];
+    bool *bad[HEAD_ROWS]; /* set when the row's logits are not finite */
 } head_rows;
 
 static void flush_rows(model *m, const model_head *head, head_rows *rows)
@@ -164,28 +165,35 @@ static void flush_rows(model *m, const model_head *head, head_rows *rows)
         return;
     b->ops->rmsnorm(b, t->head, t->head, head->norm, rows->n, c->n_embd, c->rms_eps);
     b->ops->matmul(b, t->logits, &m->output, t->head, rows->n, false);
-    for (uint32_t i = 0; i < rows->n; i++)
-        b->ops->read(b, rows->out[i], t->logits + (size_t)i * c->n_vocab, c->n_vocab * sizeof(float));
+    for (uint32_t i = 0; i < rows->n; i++) {
+        const float *row = t->logits + (size_t)i * c->n_vocab;
+        b->ops->read(b, rows->out[i], row, c->n_vocab * sizeof(float));
+        if (!b->ops->finite(b, row, c->n_vocab))
+            *rows->bad[i] = true;
+    }
     rows->n = 0;
 }
 
-static void add_row(model *m, const model_head *head, head_rows *rows, uint32_t row, float *out)
+static void add_row(model *m, const model_head *head, head_rows *rows, uint32_t row, float *out, bool *bad)
 {
     const model_config *c = &m->config;
     model_scratch *t = &m->scratch;
     m->backend->ops->hc_head(m->backend, &head->hc, t->head + (size_t)rows->n * c->n_embd, t->z,
                              t->x + (size_t)row * c->n_streams * c->n_embd, 1);
-    rows->out[rows->n++] = out;
+    rows->out[rows->n] = out;
+    rows->bad[rows->n++] = bad;
     if (rows->n == HEAD_ROWS)
         flush_rows(m, head, rows);
 }
 
-void model_run_head(model *m, const model_head *head, uint32_t row, uint32_t n, float *out)
+bool model_run_head(model *m, const model_head *head, uint32_t row, uint32_t n, float *out)
 {
     head_rows rows = { 0 };
+    bool bad = false;
     for (uint32_t i = 0; i < n; i++)
-        add_row(m, head, &rows, row + i, out + (size_t)i * m->config.n_vocab);
+        add_row(m, head, &rows, row + i, out + (size_t)i * m->config.n_vocab, &bad);
     flush_rows(m, head, &rows);
+    return !bad;
 }
 
 /* --- a batch in steps ------------------------------------------------------------------------------------------------ */
@@ -261,9 +269,10 @@ static void finish_step(model *m, model_slice *slices, const size_t *owner, uint
         const backend_span *span = &step->spans[i];
         const bool last = done[owner[i]] + span->n == s->n_tokens;
         if (s->want == MODEL_LOGITS_LAST && last)
-            add_row(m, &m->head, &rows, span->first + span->n - 1, s->logits);
+            add_row(m, &m->head, &rows, span->first + span->n - 1, s->logits, &s->state->bad);
         for (uint32_t k = 0; s->want == MODEL_LOGITS_ALL && k < span->n; k++)
-            add_row(m, &m->head, &rows, span->first + k, s->logits + (size_t)(done[owner[i]] + k) * m->config.n_vocab);
+            add_row(m, &m->head, &rows, span->first + k, s->logits + (size_t)(done[owner[i]] + k) * m->config.n_vocab,
+                    &s->state->bad);
     }
     flush_rows(m, &m->head, &rows);
     for (uint32_t i = 0; i < step->n_spans; i++) {
@@ -273,10 +282,10 @@ static void finish_step(model *m, model_slice *slices, const size_t *owner, uint
         s->state->n += span->n;
         if (s->state->n > s->state->peak)
             s->state->peak = s->state->n;
-        if (!m->backend->ops->finite(m->backend, m->scratch.x + span->first * row, span->n * row)) {
-            s->status = DS4_ERR_STATE_BAD;
+        if (!m->backend->ops->finite(m->backend, m->scratch.x + span->first * row, span->n * row))
             s->state->bad = true;
-        }
+        if (s->state->bad)
+            s->status = DS4_ERR_STATE_BAD;
     }
 }
 

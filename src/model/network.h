@@ -96,8 +96,8 @@ void model_memory_free(const model *m, backend_memory *memory);
 
 /* One layer over a step whose spans' memory is set; streams in scratch.x. */
 void model_run_layer(model *m, const model_layer *layer, const backend_step *s);
-/* logits [n, V] of n streams from row `row` of scratch.x on, in pieces; `out` is the caller's. */
-void model_run_head(model *m, const model_head *head, uint32_t row, uint32_t n, float *out);
+/* logits [n, V] of n streams from row `row` of scratch.x on, in pieces; `out` is the caller's. Are they all finite? */
+bool model_run_head(model *m, const model_head *head, uint32_t row, uint32_t n, float *out);
 ds4_status model_reserve(model *m, uint32_t n_max, ds4_error *err); /* for sequences of up to n_max tokens */
 
 static inline bool is_csa(uint32_t ratio)

@@ -67,7 +67,9 @@ ds4_status model_state_new(model_state **out, model *m, uint32_t n_ctx, ds4_erro
         good = model_memory_new(m, &s->layers[i], m->config.ratios[i], n_ctx);
     if (!good) {
         model_state_free(s);
-        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for a sequence of %" PRIu32 " tokens", n_ctx);
+        return ds4_fail(err, DS4_ERR_NO_MEMORY,
+                        "not enough memory for a sequence of %" PRIu32 " tokens; a smaller context (--ctx) needs less",
+                        n_ctx);
     }
     model_state_reset(s);
     *out = s;

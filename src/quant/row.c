@@ -52,7 +52,8 @@ static float largest(const float *x, size_t n)
 {
     float amax = 0.0f;
     for (size_t i = 0; i < n; i++)
-        amax = fmaxf(amax, fabsf(x[i]));
+        if (fabsf(x[i]) > amax) /* never for a NaN */
+            amax = fabsf(x[i]);
     return amax;
 }
 

@@ -58,14 +58,14 @@ uint16_t quant_f32_to_bf16(float x)
 
 float quant_e4m3_to_f32(uint8_t code)
 {
-    const int exponent = (code >> 3) & 15, mantissa = code & 7;
+    const uint32_t exponent = (code >> 3) & 15, mantissa = code & 7;
     float x;
     if (exponent == 15 && mantissa == 7)
         x = NAN;
     else if (exponent == 0)
-        x = ldexpf((float)mantissa, -9);
+        x = (float)mantissa * 0x1p-9f;
     else
-        x = ldexpf((float)(8 + mantissa), exponent - 10);
+        x = float_of((exponent + 120) << 23 | mantissa << 20); /* bias 127 - 7 */
     return code & 0x80 ? -x : x;
 }
 

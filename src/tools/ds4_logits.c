@@ -1,6 +1,6 @@
 /* ds4-logits: raw logits of a token sequence, for comparing ds4 with any other implementation. */
-#include "base/hash.h"
 #include "base/tokens.h"
+#include "cli/startup.h"
 #include "model/model.h"
 
 #include <errno.h>
@@ -114,10 +114,11 @@ static int parse(arguments *a, int argc, char **argv)
 
 static bool read_ids(const char *text, token_list *out)
 {
+    text += strspn(text, " \t\r\n");
     while (*text) {
         char *end;
         const unsigned long id = strtoul(text, &end, 10);
-        if (end == text || id > UINT32_MAX || token_list_append(out, (uint32_t)id) != DS4_OK)
+        if (end == text || text[0] == '-' || id > UINT32_MAX || token_list_append(out, (uint32_t)id) != DS4_OK)
             return false;
         text = end + strspn(end, ", \t\r\n");
     }
@@ -127,13 +128,13 @@ static bool read_ids(const char *text, token_list *out)
 static bool read_id_file(const char *path, token_list *out)
 {
     FILE *file = fopen(path, "r");
-    unsigned long id;
-    bool good = file != NULL;
-    while (good && fscanf(file, "%lu%*[, \t\r\n]", &id) == 1)
-        good = token_list_append(out, (uint32_t)id) == DS4_OK;
+    char *text = NULL;
+    size_t room = 0;
+    const bool good = file && getdelim(&text, &room, '\0', file) >= 0 && read_ids(text, out);
     if (file)
         fclose(file);
-    return good && out->n > 0;
+    free(text);
+    return good;
 }
 
 static ds4_status evaluate(const arguments *a, model *m, const token_list *ids, float *logits, ds4_error *err)
@@ -171,10 +172,12 @@ int main(int argc, char **argv)
     if (!(a.ids[0] == '@' ? read_id_file(a.ids + 1, &ids) : read_ids(a.ids, &ids)))
         return wrong("%s: not a list of token ids", a.ids);
     status = 2;
-    if (hash_start(&err) != DS4_OK || model_open(&m, a.model, &a.options, &err) != DS4_OK) {
-        fprintf(stderr, "ds4: %s: %s\n", a.model, err.text);
+    if (startup(&err) != DS4_OK || model_open(&m, a.model, &a.options, &err) != DS4_OK) {
+        startup_complain("ds4-logits", a.model, err.text);
         goto out;
     }
+    if (gguf_warning(model_gguf(m)))
+        startup_complain("ds4-logits", a.model, gguf_warning(model_gguf(m)));
     const size_t n_rows = a.draft ? ids.n - 1 : a.all ? ids.n : 1, V = model_config_of(m)->n_vocab;
     logits = malloc((n_rows + 1) * V * sizeof *logits);
     if (!logits || evaluate(&a, m, &ids, logits, &err) != DS4_OK) {
@@ -184,8 +187,9 @@ int main(int argc, char **argv)
     out = strcmp(a.out, "-") == 0 ? stdout : fopen(a.out, "wb");
     status = 0;
     if (!out || fwrite(logits, sizeof *logits, n_rows * V, out) != n_rows * V || fflush(out) != 0) {
-        fprintf(stderr, "ds4-logits: %s: %s\n", a.out, strerror(errno));
+        startup_complain("ds4-logits", a.out, strerror(errno));
         status = 1;
+        goto out;
     }
     fprintf(stderr, "%zu tokens, %zu rows of %zu logits, %s, %" PRIu32 " threads\n", ids.n, n_rows, V, model_kernels(m),
             model_n_threads(m));

@@ -139,11 +139,178 @@ static void weighted_sums_agree(void **state)
     }
 }
 
+/* Calls check(variant) for every variant that runs here. */
+static void for_each_variant(void (*check)(const cpu_kernels *k))
+{
+    for (size_t v = 0; v < n_cpu_kernel_variants; v++)
+        if (cpu_has(cpu_kernel_variants[v]->needs))
+            check(cpu_kernel_variants[v]);
+}
+
+/* n values of many sizes, on a heap of their own so that a read beyond them is seen. */
+static float *values_of_all_sizes(size_t n, uint64_t seed)
+{
+    test_random r = test_random_seeded(seed);
+    float *x = malloc((n ? n : 1) * sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = ldexpf(test_random_normal(&r), (int)test_random_below(&r, 20) - 10);
+    return x;
+}
+
+/* To the bit, on random values, on halves (where rounding ties), and on values that are none. */
+static void check_quantise(const cpu_kernels *k)
+{
+    enum { N = 32 * 9 };
+    float *x[4] = { values_of_all_sizes(N, 1), values_of_all_sizes(N, 2), values_of_all_sizes(N, 3), calloc(N, 4) };
+    for (size_t i = 0; i < N; i++)
+        x[1][i] = i % 32 == 5 ? 127.0f : (float)(i % 32) - 15.5f; /* d is 1: exact halves */
+    x[2][3] = NAN, x[2][40] = INFINITY, x[2][70] = -INFINITY, x[2][71] = NAN, x[2][100] = 1e-42f;
+    for (size_t i = 96; i < 128; i++)
+        x[2][i] *= 1e-40f; /* a block of subnormals */
+    for (size_t i = 0; i < 4; i++) {
+        int8_t *want = malloc(N), *got = malloc(N);
+        float want_d[N / 32], got_d[N / 32];
+        quant_activation_q8(x[i], N, want, want_d);
+        k->quantise(x[i], N, got, got_d);
+        assert_memory_equal(got, want, N);
+        assert_memory_equal(got_d, want_d, sizeof want_d);
+        free(want), free(got), free(x[i]);
+    }
+}
+
+static void every_variant_quantises_to_the_same_bits(void **state)
+{
+    (void)state;
+    for_each_variant(check_quantise);
+}
+
+/* Each weight within a few units of its last place of the one that double gives, and each a function of the row alone. */
+static void check_softmax(const cpu_kernels *k)
+{
+    const size_t lengths[] = { 0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 129, 641, 5000 };
+    for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++)
+        for (int sink = -40; sink <= 40; sink += 20) {
+            const size_t n = lengths[l];
+            float *scores = test_random_f32(n, 50 + l), *got = malloc(n * sizeof *got + 1);
+            double top = sink, sum = 0.0;
+            for (size_t i = 0; i < n; i++) {
+                scores[i] *= 60.0f;
+                got[i] = scores[i];
+                top = fmax(top, (double)(scores[i] * 0.125f));
+            }
+            for (size_t i = 0; i < n; i++)
+                sum += exp((double)(scores[i] * 0.125f) - top);
+            sum += exp(sink - top);
+            k->softmax(got, n, 0.125f, (float)sink);
+            for (size_t i = 0; i < n; i++) {
+                /* The difference to the largest score is rounded before e^: up to 60 * u, that is 30 eps. */
+                const double want = exp((double)(scores[i] * 0.125f) - top) / sum;
+                assert_true(fabs(got[i] - want) <= 40 * (double)FLT_EPSILON * want + 2e-38);
+            }
+            free(scores), free(got);
+        }
+    float bad[20] = { 1.0f, [19] = NAN };
+    k->softmax(bad, 20, 1.0f, 0.0f);
+    assert_true(isnan(bad[0]) && isnan(bad[19])); /* to be noticed */
+}
+
+static void weights_of_attention_sum_to_one(void **state)
+{
+    (void)state;
+    for_each_variant(check_softmax);
+}
+
+static void check_swiglu(const cpu_kernels *k)
+{
+    const size_t lengths[] = { 1, 3, 7, 8, 9, 15, 16, 17, 32, 45 };
+    const float limits[] = { 0.0f, 1.5f, 10.0f };
+    for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++)
+        for (size_t m = 0; m < 3; m++) {
+            const size_t n = lengths[l];
+            float *gate = values_of_all_sizes(n, 5 + l), *up = values_of_all_sizes(n, 25 + l), want[45], got[46], one;
+            got[n] = 42.0f; /* a guard */
+            cpu_kernels_scalar.swiglu(want, gate, up, n, limits[m], 0.7f);
+            k->swiglu(got, gate, up, n, limits[m], 0.7f);
+            assert_float_equal(got[n], 42.0f, 0.0f);
+            for (size_t i = 0; i < n; i++) {
+                assert_float_equal(got[i], want[i], 8 * FLT_EPSILON * fabsf(want[i]) + 1e-34f * fabsf(gate[i] * up[i]));
+                k->swiglu(&one, gate + i, up + i, 1, limits[m], 0.7f);
+                assert_memory_equal(&one, &got[i], sizeof one); /* wherever it stands */
+            }
+            free(gate), free(up);
+        }
+    const float gate[] = { NAN, 1.0f, -INFINITY, 200.0f, -200.0f }, up[] = { 1.0f, NAN, 1.0f, 3.0f, 3.0f };
+    float out[5];
+    k->swiglu(out, gate, up, 5, 10.0f, 1.0f);
+    assert_true(isnan(out[0]) && isnan(out[1]));
+    assert_float_equal(out[3], 30.0f, 0.01f);
+    assert_float_equal(out[4], 0.0f, 1e-30f);
+}
+
+static void gated_units_agree(void **state)
+{
+    (void)state;
+    for_each_variant(check_swiglu);
+}
+
+static void check_squares(const cpu_kernels *k)
+{
+    const size_t lengths[] = { 0, 1, 3, 4, 5, 7, 8, 9, 24, 36, 448, 4096 };
+    for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
+        float *x = values_of_all_sizes(lengths[l], 70 + l);
+        const double want = cpu_kernels_scalar.sum_squares(x, lengths[l]), got = k->sum_squares(x, lengths[l]);
+        assert_true(fabs(got - want) <= (double)lengths[l] * 2.3e-16 * want);
+        free(x);
+    }
+}
+
+static void sums_of_squares_agree(void **state)
+{
+    (void)state;
+    for_each_variant(check_squares);
+}
+
+/* Scales that are powers of two, and sums below 2^24: every variant must have every integer right. */
+static void check_integers(const cpu_kernels *k)
+{
+    enum { N = 320 };
+    test_random r = test_random_seeded(11);
+    uint8_t row[N / 32 * QUANT_Q8_BYTES];
+    const uint8_t *rows[] = { row };
+    int8_t q[N];
+    float d[N / 32], want = 0.0f, got;
+    int32_t sum = 0;
+    for (size_t b = 0; b < N / 32; b++) {
+        d[b] = 1.0f;
+        row[b * QUANT_Q8_BYTES] = 0, row[b * QUANT_Q8_BYTES + 1] = 0x3c; /* 1 */
+        for (size_t c = 0; c < 32; c++) {
+            const int8_t w = (int8_t)(test_random_below(&r, 3) ? test_random_below(&r, 256) : 128);
+            q[b * 32 + c] = (int8_t)(test_random_below(&r, 3) ? (int)test_random_below(&r, 255) - 127 : -127);
+            row[b * QUANT_Q8_BYTES + 2 + c] = (uint8_t)w;
+            sum += w * q[b * 32 + c];
+        }
+    }
+    want = (float)sum;
+    k->q8_0_q8(&got, 1, rows, 1, &(q8_vector){ q, d }, 1, N);
+    assert_float_equal(got, want, 0.0f);
+}
+
+static void integer_parts_are_exact(void **state)
+{
+    (void)state;
+    for_each_variant(check_integers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_variant_agrees_with_scalar_and_with_itself),
         cmocka_unit_test(weighted_sums_agree),
+        cmocka_unit_test(every_variant_quantises_to_the_same_bits),
+        cmocka_unit_test(weights_of_attention_sum_to_one),
+        cmocka_unit_test(gated_units_agree),
+        cmocka_unit_test(sums_of_squares_agree),
+        cmocka_unit_test(integer_parts_are_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

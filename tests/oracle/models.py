@@ -50,9 +50,9 @@ def alphabet():
 def metadata(c):
     names = ["<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<\uff5cUser\uff5c>",
              "<\uff5cAssistant\uff5c>", "<think>", "</think>", "\uff5cDSML\uff5c"]
-    tokens = names + alphabet()
+    tokens = names + alphabet() + ["he"]
     tokens += [f"<unused{i}>" for i in range(c["vocab"] - len(tokens))]
-    kinds = [3] * len(names) + [1] * 256 + [5] * (c["vocab"] - len(names) - 256)
+    kinds = [3] * len(names) + [1] * 257 + [5] * (c["vocab"] - len(names) - 257)
     p, a = "deepseek4.", "deepseek4.attention."
     return {"general.architecture": "deepseek4", "general.name": "tiny", p + "block_count": c["layers"], p + "context_length": 4096,
             p + "embedding_length": c["d"], p + "vocab_size": c["vocab"], a + "head_count": c["heads"], a + "head_count_kv": 1,
@@ -68,7 +68,7 @@ def metadata(c):
             p + "swiglu_clamp_exp": [c["clamp"]] * c["layers"], p + "hyper_connection.count": c["streams"],
             p + "hyper_connection.sinkhorn_iterations": c["sinkhorn"], p + "hyper_connection.epsilon": 1e-6,
             p + "nextn_predict_layers": int(c["draft"]), "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "joyai-llm",
-            "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds, "tokenizer.ggml.merges": ["a a"]}
+            "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds, "tokenizer.ggml.merges": ["h e"]}
 
 
 def weights(c, dice):
@@ -140,7 +140,7 @@ def weights(c, dice):
 
 
 def write(path, preset, seed):
-    """Writes the model; returns its settings and a prompt."""
+    """Writes the model; returns its settings and a source of prompts, each a list of n tokens."""
     c = dict(COMMON, **PRESETS[preset])
     dice = np.random.default_rng([seed, sum(map(ord, preset))])
     values, tensors = metadata(c), weights(c, dice)
@@ -154,4 +154,4 @@ def write(path, preset, seed):
         f.write(head + bytes(-len(head) % 32))
         for x in tensors.values():
             f.write(x.tobytes() + bytes(-x.nbytes % 32))
-    return c, dice.integers(0, c["vocab"], c["n"]).tolist()
+    return c, lambda: dice.integers(0, c["vocab"], c["n"]).tolist()

@@ -130,9 +130,10 @@ def as_fp4(x):
 # ---------------------------------------------------------------- the network
 
 class Network:
-    def __init__(self, path, official=False):
+    def __init__(self, path, kv_official=False, index_official=False):
         file = File(path)
-        self.w, self.official = file.tensors, official
+        self.w, self.kv_official, self.index_official = file.tensors, kv_official, index_official
+        self.margin = np.inf  # how clear the closest choice of rows or experts was, of all that were made
         get = lambda key, *default: file.values.get("deepseek4." + key, *default)
         self.ratios = get("attention.compress_ratios")
         self.layers = get("block_count")
@@ -201,6 +202,13 @@ class Network:
         rows = normed(rows, self.eps, self.w[stem + "_norm.weight"])
         return turned(rows, np.arange(n) * ratio, omega)
 
+    def largest(self, values, n, scale):
+        """Indices of the n largest, of equal ones the first; notes how far the next one was behind, relative to scale."""
+        order = np.argsort(-values, kind="stable")
+        if n < len(values):
+            self.margin = min(self.margin, (values[order[n - 1]] - values[order[n]]) / scale)
+        return order[:n]
+
     def attention(self, x, p, ratio):
         """Section 5, query by query."""
         T, w = len(x), self.w
@@ -209,16 +217,16 @@ class Network:
         q = (qr @ w[p + "attn_q_b.weight"].T).reshape(T, self.heads, self.width)
         q = turned(normed(q, self.eps), positions, omega)
         k = turned(normed(x @ w[p + "attn_kv.weight"].T, self.eps, w[p + "attn_kv_a_norm.weight"]), positions, omega)
-        k = as_fp8(k, self.rot) if self.official else k
+        k = as_fp8(k, self.rot) if self.kv_official else k
         rows = np.zeros((0, self.width))
         if ratio:
             rows = self.compressed(x, p + "attn_compressor", ratio, self.width, omega)
-            rows = as_fp8(rows, self.rot) if self.official else rows
+            rows = as_fp8(rows, self.rot) if self.kv_official else rows
         if ratio == 4:
             keys = self.compressed(x, p + "indexer_compressor", ratio, self.index_width, omega)
             iq = (qr @ w[p + "indexer.attn_q_b.weight"].T).reshape(T, self.index_heads, self.index_width)
             iq = turned(iq, positions, omega)
-            if self.official:
+            if self.index_official:
                 keys, iq = as_fp4(keys), as_fp4(iq)
             weight = x @ w[p + "indexer.proj.weight"].T / np.sqrt(self.index_width * self.index_heads)
         out = np.zeros((T, self.heads, self.width))
@@ -226,7 +234,7 @@ class Network:
             seen = np.arange((t + 1) // ratio) if ratio else np.arange(0)
             if ratio == 4 and len(seen) > self.top:
                 score = (weight[t][:, None] * np.maximum(iq[t] @ keys[seen].T, 0)).sum(0)
-                seen = np.sort(np.argsort(-score, kind="stable")[:self.top])
+                seen = np.sort(self.largest(score, self.top, np.abs(score).max()))
             values = np.concatenate([k[max(0, t - self.window + 1):t + 1], rows[seen]])
             score = np.concatenate([q[t] @ values.T / np.sqrt(self.width), w[p + "attn_sinks.weight"][:, None]], 1)
             out[t] = softmax(score)[:, :-1] @ values
@@ -250,7 +258,7 @@ class Network:
             if hashed:
                 chosen = w[p + "ffn_gate_tid2eid.weight"][tokens[t]]
             else:
-                chosen = np.argsort(-(affinity[t] + w[p + "exp_probs_b.bias"]), kind="stable")[:self.used]
+                chosen = self.largest(affinity[t] + w[p + "exp_probs_b.bias"], self.used, 1)
             share = affinity[t][chosen] / max(affinity[t][chosen].sum(), 1e-20) * self.expert_scale
             for e, s in zip(chosen, share):
                 y[t] += s * self.expert(x[t], *(w[p + f"ffn_{n}_exps.weight"][e] for n in ("gate", "up", "down")),
@@ -293,5 +301,5 @@ if __name__ == "__main__":
     ap.add_argument("--ids", required=True)
     ap.add_argument("--official", action="store_true")
     args = ap.parse_args()
-    last = Network(args.file, args.official).logits([int(i) for i in args.ids.split(",")])[-1]
+    last = Network(args.file, args.official, args.official).logits([int(i) for i in args.ids.split(",")])[-1]
     print("argmax", last.argmax(), "norm", np.linalg.norm(last))

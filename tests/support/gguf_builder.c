@@ -56,20 +56,27 @@ void gb_i32s(gguf_builder *b, const char *key, const int32_t *values, size_t n)
         must(buffer_append_u32(&b->values, (uint32_t)values[i]));
 }
 
-void gb_tensor(gguf_builder *b, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims,
-               const void *data, size_t size)
+void gb_entry(gguf_builder *b, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims, uint64_t offset)
 {
     put_string(&b->tensors, name);
     must(buffer_append_u32(&b->tensors, n_dims));
     for (uint32_t i = 0; i < n_dims; i++)
         must(buffer_append_u64(&b->tensors, dims[i]));
     must(buffer_append_u32(&b->tensors, type));
-    must(buffer_append_u64(&b->tensors, b->data.size));
-    for (size_t i = 0; i < size; i++)
-        must(buffer_append_byte(&b->data, data ? ((const uint8_t *)data)[i] : 0));
+    must(buffer_append_u64(&b->tensors, offset));
+    b->n_tensors++;
+}
+
+void gb_tensor(gguf_builder *b, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims,
+               const void *data, size_t size)
+{
+    gb_entry(b, name, type, dims, n_dims, b->data.size);
+    if (data)
+        must(buffer_append(&b->data, data, size));
+    for (size_t i = 0; i < size && !data; i++)
+        must(buffer_append_byte(&b->data, 0));
     while (b->data.size % 32)
         must(buffer_append_byte(&b->data, 0));
-    b->n_tensors++;
 }
 
 char *gb_finish(gguf_builder *b, size_t *size)

@@ -18,6 +18,8 @@ void gb_raw(gguf_builder *b, const char *key, uint32_t type, const void *bytes, 
 /* A directory entry and `size` bytes of data (zeros if `data` is NULL), padded to 32. */
 void gb_tensor(gguf_builder *b, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims,
                const void *data, size_t size);
+/* The directory entry alone, pointing wherever `offset` says. */
+void gb_entry(gguf_builder *b, const char *name, uint32_t type, const uint64_t *dims, uint32_t n_dims, uint64_t offset);
 /* Header, values, directory, padding, data. Frees the builder; free() the result (8-byte aligned). */
 char *gb_finish(gguf_builder *b, size_t *size);
 

@@ -36,24 +36,6 @@ static size_t visible_rows(const attend_job *job, uint32_t i, const float **rows
     return n;
 }
 
-/* scores [n] become weights that sum, with the sink's, to 1. */
-static void softmax_with_sink(float *scores, size_t n, float scale, float sink)
-{
-    float top = sink;
-    for (size_t i = 0; i < n; i++) {
-        scores[i] *= scale;
-        top = fmaxf(top, scores[i]);
-    }
-    double sum = (double)expf(sink - top);
-    for (size_t i = 0; i < n; i++) {
-        scores[i] = expf(scores[i] - top);
-        sum += scores[i];
-    }
-    const float inverse = (float)(1.0 / sum);
-    for (size_t i = 0; i < n; i++)
-        scores[i] *= inverse;
-}
-
 static void attend_task(void *arg, uint32_t i_task, uint32_t worker)
 {
     const attend_job *job = arg;
@@ -69,7 +51,7 @@ static void attend_task(void *arg, uint32_t i_task, uint32_t worker)
     job->b->kernels->f32(w->scores, n, (const uint8_t *const *)w->rows, n, x, n_heads, a->dim);
     for (uint32_t k = 0; k < n_heads; k++) {
         float *out = a->out + ((size_t)t * a->n_heads + first_head + k) * a->dim, *scores = w->scores + k * n;
-        softmax_with_sink(scores, n, 1.0f / sqrtf((float)a->dim), a->sinks[first_head + k]);
+        job->b->kernels->softmax(scores, n, 1.0f / sqrtf((float)a->dim), a->sinks[first_head + k]);
         job->b->kernels->weighted_sum(out, w->rows, scores, n, a->dim);
         cpu_rope(out, a->dim, a->rope, t, true);
     }

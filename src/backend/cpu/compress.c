@@ -52,7 +52,7 @@ static void pool_group(const compress_job *job, uint32_t group, float *row, floa
             gate += shift;
             if (pass == 0) {
                 for (uint32_t i = 0; i < D; i++)
-                    top[i] = fmaxf(top[i], gate[i]);
+                    top[i] = gate[i] > top[i] ? gate[i] : top[i];
                 continue;
             }
             for (uint32_t i = 0; i < D; i++) {
@@ -73,7 +73,7 @@ static void compress_task(void *arg, uint32_t i_task, uint32_t worker)
     float *row = job->series->rows + (size_t)group * D, *scratch = job->b->workers[worker].pooled;
     const uint32_t n_rot = 2 * c->rope->n_pairs, position = group * job->series->ratio;
     pool_group(job, group, row, scratch, scratch + D);
-    cpu_rmsnorm_row(row, row, c->norm, D, c->rms_eps);
+    cpu_rmsnorm_row(job->b->kernels, row, row, c->norm, D, c->rms_eps);
     float *tail = row + D - n_rot; /* the group's first token may be of an earlier step: its angles are made here */
     for (uint32_t j = 0; j < c->rope->n_pairs; j++) {
         const float angle = (float)position * c->rope->omega[j], cosine = cosf(angle), sine = sinf(angle);

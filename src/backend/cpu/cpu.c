@@ -8,12 +8,14 @@
 
 /* --- pieces lent to the other modules -------------------------------------------------------------------------------- */
 
-void cpu_rmsnorm_row(float *y, const float *x, const float *w, size_t dim, float eps)
+float cpu_inverse_rms(const cpu_kernels *k, const float *x, size_t n, float eps)
 {
-    double sum = 0.0;
-    for (size_t i = 0; i < dim; i++)
-        sum += (double)x[i] * x[i];
-    const float scale = (float)(1.0 / sqrt(sum / (double)dim + (double)eps));
+    return (float)(1.0 / sqrt(k->sum_squares(x, n) / (double)n + (double)eps));
+}
+
+void cpu_rmsnorm_row(const cpu_kernels *k, float *y, const float *x, const float *w, size_t dim, float eps)
+{
+    const float scale = cpu_inverse_rms(k, x, dim, eps);
     for (size_t i = 0; i < dim; i++)
         y[i] = w ? x[i] * scale * w[i] : x[i] * scale;
 }
@@ -90,12 +92,12 @@ static void rmsnorm_task(void *arg, uint32_t i, uint32_t worker)
 {
     const row_job *job = arg;
     (void)worker;
-    cpu_rmsnorm_row(job->y + i * job->dim, job->x + i * job->dim, job->w, job->dim, job->eps);
+    cpu_rmsnorm_row(job->b->kernels, job->y + i * job->dim, job->x + i * job->dim, job->w, job->dim, job->eps);
 }
 
 static void cpu_rmsnorm(backend *b, float *y, const float *x, const float *w, size_t n_rows, size_t dim, float eps)
 {
-    row_job job = { .y = y, .x = x, .w = w, .dim = dim, .eps = eps };
+    row_job job = { .b = cpu_of(b), .y = y, .x = x, .w = w, .dim = dim, .eps = eps };
     pool_run(cpu_of(b)->pool, (uint32_t)n_rows, rmsnorm_task, &job);
 }
 
@@ -107,7 +109,7 @@ static void shape_task(void *arg, uint32_t t, uint32_t worker)
     for (uint32_t h = 0; h < job->n_heads; h++) {
         float *q = job->y + ((size_t)t * job->n_heads + h) * dim;
         if (job->eps > 0.0f)
-            cpu_rmsnorm_row(q, q, job->w, dim, job->eps);
+            cpu_rmsnorm_row(job->b->kernels, q, q, job->w, dim, job->eps);
         cpu_rope(q, dim, job->rope, t, false);
         cpu_round(q, dim, 2 * job->rope->n_pairs, job->round);
     }
@@ -116,7 +118,9 @@ static void shape_task(void *arg, uint32_t t, uint32_t worker)
 static void cpu_shape_heads(backend *b, float *q, uint32_t n_heads, uint32_t dim, const float *w, float eps,
                             const backend_rope *rope, backend_round round, uint32_t n_tokens)
 {
-    row_job job = { .y = q, .n_heads = n_heads, .dim = dim, .w = w, .eps = eps, .rope = rope, .round = round };
+    row_job job = {
+        .b = cpu_of(b), .y = q, .n_heads = n_heads, .dim = dim, .w = w, .eps = eps, .rope = rope, .round = round
+    };
     pool_run(cpu_of(b)->pool, n_tokens, shape_task, &job);
 }
 
@@ -132,11 +136,10 @@ static void cpu_join(backend *b, float *x, const float *e, const float *h, uint3
 static bool cpu_finite(backend *b, const float *x, size_t n)
 {
     (void)b;
-    /* x - x is 0 for finite values and NaN for others, and a NaN stays. */
-    float sum = 0.0f;
+    bool good = true;
     for (size_t i = 0; i < n; i++)
-        sum += x[i] - x[i];
-    return sum == 0.0f;
+        good &= isfinite(x[i]) != 0;
+    return good;
 }
 
 /* --- memory ---------------------------------------------------------------------------------------------------------- */
@@ -171,7 +174,7 @@ static void free_scratch(cpu_backend *b)
     free(b->hidden), free(b->parts), free(b->by_expert), free(b->offsets);
     for (uint32_t i = 0; b->workers && i < b->base.n_threads; i++) {
         free(b->workers[i].scores), free(b->workers[i].rows);
-        free(b->workers[i].pooled), free(b->workers[i].raw);
+        free(b->workers[i].pooled), free(b->workers[i].affinities), free(b->workers[i].raw);
     }
     free(b->workers);
     b->q = NULL, b->q_scale = NULL, b->q_rows = NULL, b->x_rows = NULL;
@@ -200,7 +203,8 @@ static bool new_scratch(cpu_backend *b, const backend_limits *l)
     for (uint32_t i = 0; good && i < b->base.n_threads; i++) {
         cpu_worker *w = &b->workers[i];
         good = NEW(w->scores, larger(HEAD_BLOCK * (size_t)l->n_attend_max, 2 * (size_t)l->n_index_max)) &&
-               NEW(w->rows, l->n_attend_max) && NEW(w->pooled, 2 * width) && NEW(w->raw, ROW_BLOCK);
+               NEW(w->rows, l->n_attend_max) && NEW(w->pooled, 2 * width) && NEW(w->affinities, l->n_experts) &&
+               NEW(w->raw, ROW_BLOCK);
     }
     return good;
 }

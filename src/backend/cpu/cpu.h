@@ -18,6 +18,7 @@ typedef struct cpu_worker {
     float *scores;       /* [HEAD_BLOCK, n_attend_max], or [2, n_index_max] */
     const float **rows;  /* [n_attend_max] */
     float *pooled;       /* [2, widest row] of the compressor */
+    float *affinities;   /* [n_experts] of the router */
     const uint8_t **raw; /* [ROW_BLOCK] */
 } cpu_worker;
 
@@ -61,7 +62,8 @@ void cpu_rows(const cpu_backend *b, const backend_matrix *w, uint32_t i_stacked,
 
 void cpu_rope(float *x, uint32_t dim, const backend_rope *rope, uint32_t t, bool inverse);
 void cpu_round(float *x, uint32_t dim, uint32_t n_rot, backend_round round);
-void cpu_rmsnorm_row(float *y, const float *x, const float *w, size_t dim, float eps);
+float cpu_inverse_rms(const cpu_kernels *k, const float *x, size_t n, float eps); /* 1 / sqrt(mean of squares + eps) */
+void cpu_rmsnorm_row(const cpu_kernels *k, float *y, const float *x, const float *w, size_t dim, float eps);
 
 /* The operations; contracts in backend/backend.h. */
 void cpu_matmul(backend *b, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens, bool exact);

@@ -1,6 +1,7 @@
 /* Mixture of experts: model specification, section 8. */
 #include "backend/cpu/cpu.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -11,28 +12,26 @@ static float sqrt_softplus(float z)
     return sqrtf(fmaxf(z, 0.0f) + log1pf(expf(-fabsf(z))));
 }
 
-static void choose(const backend_route *r, const float *logits, uint32_t *ids)
+/* The n_used largest scores, one after the other; of equal ones the first. A NaN counts as less than any number: ids stay
+ * in range, and the NaN is noticed in the streams. */
+static void choose(const backend_route *r, const float *logits, uint32_t *ids, float *scores)
 {
+    for (uint32_t e = 0; e < r->n_experts; e++) {
+        const float score = sqrt_softplus(logits[e]) + r->bias[e];
+        scores[e] = score == score ? score : -FLT_MAX;
+    }
     for (uint32_t k = 0; k < r->n_used; k++) {
-        float best = 0.0f;
-        uint32_t best_id = UINT32_MAX;
-        for (uint32_t e = 0; e < r->n_experts; e++) {
-            bool taken = false;
-            for (uint32_t i = 0; i < k; i++)
-                taken = taken || ids[i] == e;
-            const float score = sqrt_softplus(logits[e]) + r->bias[e];
-            /* The negated comparison takes the first free expert when scores are NaN: ids stay in range, and the NaN is
-             * noticed in the streams. */
-            if (!taken && (best_id == UINT32_MAX || score > best)) {
-                best = score;
-                best_id = e;
-            }
-        }
-        ids[k] = best_id;
+        uint32_t best = UINT32_MAX;
+        for (uint32_t e = 0; e < r->n_experts; e++)
+            if (scores[e] > -INFINITY && (best == UINT32_MAX || scores[e] > scores[best]))
+                best = e;
+        ids[k] = best;
+        scores[best] = -INFINITY; /* taken */
     }
 }
 
 typedef struct route_job {
+    cpu_backend *b;
     const backend_route *r;
     const backend_step *s;
 } route_job;
@@ -44,9 +43,8 @@ static void route_task(void *arg, uint32_t t, uint32_t worker)
     const float *logits = r->logits + (size_t)t * r->n_experts;
     uint32_t *ids = r->ids + (size_t)t * r->n_used;
     float *weights = r->weights + (size_t)t * r->n_used, sum = 0.0f;
-    (void)worker;
     if (r->bias)
-        choose(r, logits, ids);
+        choose(r, logits, ids, job->b->workers[worker].affinities);
     else
         for (uint32_t k = 0; k < r->n_used; k++)
             ids[k] = (uint32_t)r->table[(size_t)job->s->tokens[t] * r->n_used + k];
@@ -58,7 +56,7 @@ static void route_task(void *arg, uint32_t t, uint32_t worker)
 
 void cpu_route(backend *b, const backend_route *r, const backend_step *s)
 {
-    route_job job = { r, s };
+    route_job job = { cpu_of(b), r, s };
     pool_run(cpu_of(b)->pool, s->n_tokens, route_task, &job);
 }
 
@@ -89,15 +87,6 @@ static void sort_slots(cpu_backend *b, const backend_experts *e, uint32_t n_slot
     b->offsets[0] = 0;
 }
 
-static float clamped_swiglu(float gate, float up, float limit)
-{
-    if (limit > 0.0f) {
-        gate = gate > limit ? limit : gate;
-        up = up > limit ? limit : up < -limit ? -limit : up;
-    }
-    return gate / (1.0f + expf(-gate)) * up;
-}
-
 /* Rows [row, row + n) of one expert's gate and up for its slots: hidden, in sorted order, weighted. */
 static void widen_task(void *arg, uint32_t i_task, uint32_t worker)
 {
@@ -112,12 +101,9 @@ static void widen_task(void *arg, uint32_t i_task, uint32_t worker)
         const uint32_t left = b->offsets[expert + 1] - at, n = left < CHUNK ? left : CHUNK;
         cpu_rows(b, e->gate, expert, row, n_rows, &job->v, at, n, gate, ROW_BLOCK, &b->workers[worker]);
         cpu_rows(b, e->up, expert, row, n_rows, &job->v, at, n, up, ROW_BLOCK, &b->workers[worker]);
-        for (uint32_t j = 0; j < n; j++) {
-            const float weight = e->weights[b->by_expert[at + j]];
-            float *hidden = b->hidden + (size_t)(at + j) * f + row;
-            for (uint32_t i = 0; i < n_rows; i++)
-                hidden[i] = clamped_swiglu(gate[j * ROW_BLOCK + i], up[j * ROW_BLOCK + i], e->clamp) * weight;
-        }
+        for (uint32_t j = 0; j < n; j++)
+            b->kernels->swiglu(b->hidden + (size_t)(at + j) * f + row, gate + j * ROW_BLOCK, up + j * ROW_BLOCK, n_rows,
+                               e->clamp, e->weights[b->by_expert[at + j]]);
     }
 }
 

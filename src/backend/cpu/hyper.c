@@ -2,20 +2,16 @@
 #include "backend/cpu/cpu.h"
 
 #include <math.h>
+#include <string.h>
 
-enum { STREAMS_MAX = 16 };
+enum {
+    STREAMS_MAX = 16,
+    COLUMNS = 256 /* of the streams that are merged at a time */
+};
 
 static float sigmoid(float z)
 {
     return z >= 0.0f ? 1.0f / (1.0f + expf(-z)) : expf(z) / (1.0f + expf(z));
-}
-
-static float inverse_rms(const float *x, size_t n, float eps)
-{
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)x[i] * x[i];
-    return (float)(1.0 / sqrt(sum / (double)n + (double)eps));
 }
 
 /* comb [m, m]: softmax of each row, then columns and rows in turn to sum 1. */
@@ -49,19 +45,18 @@ static void balance(float *comb, uint32_t m, uint32_t n_iterations, float eps)
 }
 
 typedef struct hyper_job {
+    const cpu_kernels *kernels;
     const backend_hyper *h;
     float *a, *post, *comb, *out;
     const float *z, *x, *y;
 } hyper_job;
 
-static void mix_streams(const backend_hyper *h, float *a, const float *x, const float *pre)
+static void mix_streams(const hyper_job *job, float *a, const float *x, const float *pre)
 {
-    for (uint32_t c = 0; c < h->n_embd; c++) {
-        float sum = 0.0f;
-        for (uint32_t j = 0; j < h->n_streams; j++)
-            sum += pre[j] * x[(size_t)j * h->n_embd + c];
-        a[c] = sum;
-    }
+    const float *streams[STREAMS_MAX];
+    for (uint32_t j = 0; j < job->h->n_streams; j++)
+        streams[j] = x + (size_t)j * job->h->n_embd;
+    job->kernels->weighted_sum(a, streams, pre, job->h->n_streams, job->h->n_embd);
 }
 
 static void mix_task(void *arg, uint32_t t, uint32_t worker)
@@ -70,7 +65,7 @@ static void mix_task(void *arg, uint32_t t, uint32_t worker)
     const backend_hyper *h = job->h;
     const uint32_t m = h->n_streams;
     const float *z = job->z + (size_t)t * (2 + m) * m, *x = job->x + (size_t)t * m * h->n_embd;
-    const float scale = inverse_rms(x, (size_t)m * h->n_embd, h->rms_eps);
+    const float scale = cpu_inverse_rms(job->kernels, x, (size_t)m * h->n_embd, h->rms_eps);
     float pre[STREAMS_MAX], *comb = job->comb + (size_t)t * m * m;
     (void)worker;
     for (uint32_t j = 0; j < m; j++) {
@@ -80,13 +75,13 @@ static void mix_task(void *arg, uint32_t t, uint32_t worker)
     for (uint32_t i = 0; i < m * m; i++)
         comb[i] = z[2 * m + i] * scale * h->scale[2] + h->base[2 * m + i];
     balance(comb, m, h->n_sinkhorn, h->hc_eps);
-    mix_streams(h, job->a + (size_t)t * h->n_embd, x, pre);
+    mix_streams(job, job->a + (size_t)t * h->n_embd, x, pre);
 }
 
 void cpu_hc_mix(backend *b, const backend_hyper *h, float *a, float *post, float *comb, float *z, const float *x,
                 uint32_t n_tokens)
 {
-    hyper_job job = { .h = h, .a = a, .post = post, .comb = comb, .z = z, .x = x };
+    hyper_job job = { .kernels = cpu_of(b)->kernels, .h = h, .a = a, .post = post, .comb = comb, .z = z, .x = x };
     cpu_matmul(b, z, h->fn, x, n_tokens, true);
     pool_run(cpu_of(b)->pool, n_tokens, mix_task, &job);
 }
@@ -96,16 +91,19 @@ static void merge_task(void *arg, uint32_t t, uint32_t worker)
     const hyper_job *job = arg;
     const uint32_t m = job->h->n_streams, d = job->h->n_embd;
     const float *post = job->post + (size_t)t * m, *comb = job->comb + (size_t)t * m * m, *y = job->y + (size_t)t * d;
-    float *x = job->out + (size_t)t * m * d, old[STREAMS_MAX];
+    float *x = job->out + (size_t)t * m * d, old[STREAMS_MAX][COLUMNS], weights[1 + STREAMS_MAX];
+    const float *rows[1 + STREAMS_MAX];
     (void)worker;
-    for (uint32_t c = 0; c < d; c++) {
+    for (uint32_t c = 0; c < d; c += COLUMNS) {
+        const uint32_t n = d - c < COLUMNS ? d - c : COLUMNS;
+        rows[0] = y + c;
         for (uint32_t j = 0; j < m; j++)
-            old[j] = x[(size_t)j * d + c];
+            rows[1 + j] = memcpy(old[j], x + (size_t)j * d + c, n * sizeof(float));
         for (uint32_t k = 0; k < m; k++) {
-            float sum = post[k] * y[c];
+            weights[0] = post[k];
             for (uint32_t j = 0; j < m; j++)
-                sum += comb[j * m + k] * old[j];
-            x[(size_t)k * d + c] = sum;
+                weights[1 + j] = comb[j * m + k];
+            job->kernels->weighted_sum(x + (size_t)k * d + c, rows, weights, 1 + m, n);
         }
     }
 }
@@ -113,7 +111,9 @@ static void merge_task(void *arg, uint32_t t, uint32_t worker)
 void cpu_hc_merge(backend *b, const backend_hyper *h, float *x, const float *y, const float *post, const float *comb,
                   uint32_t n_tokens)
 {
-    hyper_job job = { .h = h, .y = y, .post = (float *)post, .comb = (float *)comb, .out = x };
+    hyper_job job = {
+        .kernels = cpu_of(b)->kernels, .h = h, .y = y, .post = (float *)post, .comb = (float *)comb, .out = x
+    };
     pool_run(cpu_of(b)->pool, n_tokens, merge_task, &job);
 }
 
@@ -123,17 +123,17 @@ static void head_task(void *arg, uint32_t t, uint32_t worker)
     const backend_hyper *h = job->h;
     const uint32_t m = h->n_streams;
     const float *x = job->x + (size_t)t * m * h->n_embd, *z = job->z + (size_t)t * m;
-    const float scale = inverse_rms(x, (size_t)m * h->n_embd, h->rms_eps);
+    const float scale = cpu_inverse_rms(job->kernels, x, (size_t)m * h->n_embd, h->rms_eps);
     float pre[STREAMS_MAX];
     (void)worker;
     for (uint32_t j = 0; j < m; j++)
         pre[j] = sigmoid(z[j] * scale * h->scale[0] + h->base[j]) + h->hc_eps;
-    mix_streams(h, job->a + (size_t)t * h->n_embd, x, pre);
+    mix_streams(job, job->a + (size_t)t * h->n_embd, x, pre);
 }
 
 void cpu_hc_head(backend *b, const backend_hyper *h, float *a, float *z, const float *x, uint32_t n_tokens)
 {
-    hyper_job job = { .h = h, .a = a, .z = z, .x = x };
+    hyper_job job = { .kernels = cpu_of(b)->kernels, .h = h, .a = a, .z = z, .x = x };
     cpu_matmul(b, z, h->fn, x, n_tokens, true);
     pool_run(cpu_of(b)->pool, n_tokens, head_task, &job);
 }

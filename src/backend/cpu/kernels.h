@@ -25,6 +25,15 @@ typedef void tile_q8_fn(float *out, size_t stride, const uint8_t *const *rows, s
                         size_t n_x, size_t n);
 /* out[c] = sum over i < n_rows, ascending, of p[i] * rows[i][c], for c < dim. */
 typedef void weighted_sum_fn(float *out, const float *const *rows, const float *p, size_t n_rows, size_t dim);
+/* The contract of quant_activation_q8(); every variant gives its bits. */
+typedef void quantise_fn(const float *x, size_t n, int8_t *q, float *d);
+/* scores [n] times `scale` become weights that sum, with the sink's, to 1 (model specification, section 5). */
+typedef void softmax_fn(float *scores, size_t n, float scale, float sink);
+/* out[i] = silu(min(gate[i], limit)) * clamp(up[i], +-limit) * weight; limit <= 0: no bounds. What comes out for i does not
+ * depend on where i stands. */
+typedef void swiglu_fn(float *out, const float *gate, const float *up, size_t n, float limit, float weight);
+/* Sum of x[i]^2 in double. */
+typedef double sum_squares_fn(const float *x, size_t n);
 
 enum { CPU_BASELINE = 0, CPU_AVX2 = 1, CPU_AVX512 = 2, CPU_NEON = 4 };
 
@@ -34,6 +43,10 @@ typedef struct cpu_kernels {
     tile_fn *f32, *f16, *bf16, *q8_0; /* by the type of the rows */
     tile_q8_fn *q8_0_q8;
     weighted_sum_fn *weighted_sum;
+    quantise_fn *quantise;
+    softmax_fn *softmax;
+    swiglu_fn *swiglu;
+    sum_squares_fn *sum_squares;
 } cpu_kernels;
 
 /* Slowest first. */
@@ -45,6 +58,9 @@ bool cpu_has(uint32_t needs); /* does this machine run it? */
 const cpu_kernels *cpu_kernels_find(const char *name);
 
 extern const cpu_kernels cpu_kernels_scalar;
+/* Lent to variants that have none of their own. */
+softmax_fn cpu_softmax_scalar;
+swiglu_fn cpu_swiglu_scalar;
 #if defined(__x86_64__)
 extern const cpu_kernels cpu_kernels_avx2;   /* AVX2, FMA, F16C */
 extern const cpu_kernels cpu_kernels_avx512; /* AVX-512 F, BW, DQ, VL, VNNI */

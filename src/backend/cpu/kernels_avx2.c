@@ -5,6 +5,7 @@
 #include "quant/quant.h"
 
 #include <immintrin.h>
+#include <math.h>
 #include <string.h>
 
 #define ISA    __attribute__((target("avx2,fma,f16c")))
@@ -236,6 +237,160 @@ ISA static void weighted_sum(float *out, const float *const *rows, const float *
     }
 }
 
-const cpu_kernels cpu_kernels_avx2 = { "avx2",    CPU_AVX2,  tile_f32,     tile_f16,
-                                       tile_bf16, tile_q8_0, tile_q8_0_q8, weighted_sum };
+/* --- quantising, exponentials ------------------------------------------------------------------------------------- */
+
+/* e^x: x = k ln 2 + r with |r| <= ln 2 / 2, then the series of e^r to r^7 (the rest is below 6e-9). Within 2 ulp where the
+ * result is a normal number, 0 below, and large but finite from 88 on; a NaN stays one. */
+INLINE lanes exp_lanes(lanes x)
+{
+    const lanes least = _mm256_set1_ps(-87.3f), most = _mm256_set1_ps(88.0f);
+    const lanes bounded = _mm256_max_ps(least, _mm256_min_ps(most, x)); /* of two, the second where one is NaN */
+    const lanes k = _mm256_round_ps(_mm256_mul_ps(bounded, _mm256_set1_ps(0x1.715476p0f)),
+                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    lanes r = _mm256_fnmadd_ps(k, _mm256_set1_ps(0x1.62e4p-1f), bounded); /* 15 bits of ln 2: the product is exact */
+    r = _mm256_fnmadd_ps(k, _mm256_set1_ps(0x1.7f7d1cp-20f), r);          /* the others */
+    lanes sum = _mm256_set1_ps(1.0f / 5040);
+    sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(1.0f / 720));
+    sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(1.0f / 120));
+    sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(1.0f / 24));
+    sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(1.0f / 6));
+    sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(0.5f));
+    sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(1.0f));
+    sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(1.0f));
+    const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127)), 23);
+    const lanes small = _mm256_cmp_ps(x, least, _CMP_LT_OQ);
+    return _mm256_andnot_ps(small, _mm256_mul_ps(sum, _mm256_castsi256_ps(power)));
+}
+
+INLINE float max_lanes(lanes v)
+{
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+
+/* The first n lanes, n < LANES. No array stands between the vector and memory: nothing is read or written beyond n. */
+INLINE __m256i first_lanes(size_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* The last n values, fewer than a vector; `fill` in the other lanes. */
+INLINE lanes load_last(const float *x, size_t n, float fill)
+{
+    const __m256i first = first_lanes(n);
+    return _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(x, first), _mm256_castsi256_ps(first));
+}
+
+INLINE void store_last(float *out, size_t n, lanes v)
+{
+    _mm256_maskstore_ps(out, first_lanes(n), v);
+}
+
+/* Nearest, ties away from zero: the largest number below 1/2 is added in v's direction, and the fraction dropped. Exact for
+ * |v| < 2^22, where roundf() is the reference. */
+INLINE __m256i round_bounded(lanes v)
+{
+    const lanes most = _mm256_set1_ps(127.0f), no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    v = _mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q)); /* a NaN becomes 0 */
+    v = _mm256_max_ps(_mm256_min_ps(v, most), _mm256_sub_ps(_mm256_setzero_ps(), most));
+    return _mm256_cvttps_epi32(
+        _mm256_add_ps(v, _mm256_or_ps(_mm256_andnot_ps(no_sign, v), _mm256_set1_ps(0x1.fffffep-2f))));
+}
+
+ISA static void quantise(const float *x, size_t n, int8_t *q, float *d)
+{
+    const lanes no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    for (size_t b = 0; b < n / QUANT_Q8_BLOCK; b++, x += QUANT_Q8_BLOCK, q += QUANT_Q8_BLOCK) {
+        lanes v[4], top = _mm256_setzero_ps();
+        __m256i r[4];
+        for (size_t k = 0; k < 4; k++) {
+            v[k] = _mm256_loadu_ps(x + k * LANES);
+            top = _mm256_max_ps(_mm256_and_ps(v[k], no_sign), top); /* a NaN leaves top */
+        }
+        d[b] = max_lanes(top) / 127.0f;
+        const lanes inverse = _mm256_set1_ps(d[b] != 0.0f ? 1.0f / d[b] : 0.0f);
+        for (size_t k = 0; k < 4; k++)
+            r[k] = round_bounded(_mm256_mul_ps(v[k], inverse));
+        /* Packing works within halves of 16 bytes: the permutation brings the groups of four back in order. */
+        const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(r[0], r[1]), _mm256_packs_epi32(r[2], r[3]));
+        _mm256_storeu_si256((__m256i *)(void *)q,
+                            _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+    }
+}
+
+ISA static void softmax(float *scores, size_t n, float scale, float sink)
+{
+    const size_t whole = n / LANES * LANES, rest = n - whole;
+    const lanes s = _mm256_set1_ps(scale);
+    lanes top = _mm256_set1_ps(sink), sum = _mm256_setzero_ps();
+    for (size_t i = 0; i < whole; i += LANES) {
+        const lanes v = _mm256_mul_ps(_mm256_loadu_ps(scores + i), s);
+        _mm256_storeu_ps(scores + i, v);
+        top = _mm256_max_ps(v, top); /* a NaN in v leaves top */
+    }
+    if (rest) {
+        const lanes v = _mm256_mul_ps(load_last(scores + whole, rest, 0.0f), s);
+        store_last(scores + whole, rest, v);
+        top = _mm256_max_ps(load_last(scores + whole, rest, sink), top);
+    }
+    const float best = max_lanes(top);
+    const lanes bests = _mm256_set1_ps(best);
+    for (size_t i = 0; i < whole; i += LANES) {
+        const lanes e = exp_lanes(_mm256_sub_ps(_mm256_loadu_ps(scores + i), bests));
+        _mm256_storeu_ps(scores + i, e);
+        sum = _mm256_add_ps(sum, e);
+    }
+    if (rest) {
+        const lanes e = exp_lanes(_mm256_sub_ps(load_last(scores + whole, rest, -INFINITY), bests));
+        store_last(scores + whole, rest, e);
+        sum = _mm256_add_ps(sum, e);
+    }
+    const lanes inverse = _mm256_set1_ps(1.0f / (sum_lanes(sum) + expf(sink - best)));
+    for (size_t i = 0; i < whole; i += LANES)
+        _mm256_storeu_ps(scores + i, _mm256_mul_ps(_mm256_loadu_ps(scores + i), inverse));
+    if (rest)
+        store_last(scores + whole, rest, _mm256_mul_ps(load_last(scores + whole, rest, 0.0f), inverse));
+}
+
+INLINE lanes swiglu_lanes(lanes gate, lanes up, float limit, float weight)
+{
+    if (limit > 0.0f) {
+        gate = _mm256_min_ps(_mm256_set1_ps(limit), gate);
+        up = _mm256_max_ps(_mm256_set1_ps(-limit), _mm256_min_ps(_mm256_set1_ps(limit), up));
+    }
+    const lanes e = exp_lanes(_mm256_sub_ps(_mm256_setzero_ps(), gate));
+    const lanes silu = _mm256_div_ps(gate, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+    return _mm256_mul_ps(_mm256_mul_ps(silu, up), _mm256_set1_ps(weight));
+}
+
+ISA static void swiglu(float *out, const float *gate, const float *up, size_t n, float limit, float weight)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        _mm256_storeu_ps(out + i, swiglu_lanes(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i), limit, weight));
+    if (i < n)
+        store_last(out + i, n - i,
+                   swiglu_lanes(load_last(gate + i, n - i, 0.0f), load_last(up + i, n - i, 0.0f), limit, weight));
+}
+
+ISA static double sum_squares(const float *x, size_t n)
+{
+    __m256d acc = _mm256_setzero_pd();
+    size_t i = 0;
+    for (; i + LANES / 2 <= n; i += LANES / 2) {
+        const __m256d v = _mm256_cvtps_pd(_mm_loadu_ps(x + i));
+        acc = _mm256_fmadd_pd(v, v, acc);
+    }
+    __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(acc), _mm256_extractf128_pd(acc, 1));
+    double sum = _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+    for (; i < n; i++)
+        sum += (double)x[i] * x[i];
+    return sum;
+}
+
+const cpu_kernels cpu_kernels_avx2 = {
+    "avx2",       CPU_AVX2,     tile_f32, tile_f16, tile_bf16, tile_q8_0,
+    tile_q8_0_q8, weighted_sum, quantise, softmax,  swiglu,    sum_squares,
+};
 #endif

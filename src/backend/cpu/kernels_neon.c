@@ -109,6 +109,39 @@ static void weighted_sum(float *out, const float *const *rows, const float *p, s
     }
 }
 
-const cpu_kernels cpu_kernels_neon = { "neon",    CPU_NEON,  tile_f32,     tile_f16,
-                                       tile_bf16, tile_q8_0, tile_q8_0_q8, weighted_sum };
+static void quantise(const float *x, size_t n, int8_t *q, float *d)
+{
+    for (size_t b = 0; b < n / QUANT_Q8_BLOCK; b++, x += QUANT_Q8_BLOCK, q += QUANT_Q8_BLOCK) {
+        float32x4_t top = vdupq_n_f32(0.0f);
+        for (size_t c = 0; c < QUANT_Q8_BLOCK; c += LANES)
+            top = vmaxnmq_f32(top, vabsq_f32(vld1q_f32(x + c))); /* of a number and a NaN, the number */
+        d[b] = vmaxvq_f32(top) / 127.0f;
+        const float inverse = d[b] != 0.0f ? 1.0f / d[b] : 0.0f;
+        for (size_t c = 0; c < QUANT_Q8_BLOCK; c += 2 * LANES) {
+            /* To the nearest, ties away from zero; a NaN becomes 0. */
+            const int32x4_t u = vcvtaq_s32_f32(vmulq_n_f32(vld1q_f32(x + c), inverse)),
+                            v = vcvtaq_s32_f32(vmulq_n_f32(vld1q_f32(x + c + LANES), inverse));
+            vst1_s8(q + c, vmax_s8(vqmovn_s16(vcombine_s16(vqmovn_s32(u), vqmovn_s32(v))), vdup_n_s8(-127)));
+        }
+    }
+}
+
+static double sum_squares(const float *x, size_t n)
+{
+    float64x2_t acc = vdupq_n_f64(0.0);
+    size_t i = 0;
+    for (; i + 2 <= n; i += 2) {
+        const float64x2_t v = vcvt_f64_f32(vld1_f32(x + i));
+        acc = vfmaq_f64(acc, v, v);
+    }
+    double sum = vaddvq_f64(acc);
+    if (i < n)
+        sum += (double)x[i] * x[i];
+    return sum;
+}
+
+const cpu_kernels cpu_kernels_neon = {
+    "neon",       CPU_NEON,     tile_f32, tile_f16,           tile_bf16,         tile_q8_0,
+    tile_q8_0_q8, weighted_sum, quantise, cpu_softmax_scalar, cpu_swiglu_scalar, sum_squares,
+};
 #endif

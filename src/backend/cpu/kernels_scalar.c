@@ -3,6 +3,7 @@
 #include "backend/cpu/kernels.h"
 #include "quant/quant.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef float load_fn(const uint8_t *row, size_t i);
@@ -98,5 +99,44 @@ static void weighted_sum(float *out, const float *const *rows, const float *p, s
     }
 }
 
-const cpu_kernels cpu_kernels_scalar = { "scalar",  CPU_BASELINE, tile_f32,     tile_f16,
-                                         tile_bf16, tile_q8_0,    tile_q8_0_q8, weighted_sum };
+void cpu_softmax_scalar(float *scores, size_t n, float scale, float sink)
+{
+    float top = sink;
+    for (size_t i = 0; i < n; i++) {
+        scores[i] *= scale;
+        top = fmaxf(top, scores[i]);
+    }
+    double sum = (double)expf(sink - top);
+    for (size_t i = 0; i < n; i++) {
+        scores[i] = expf(scores[i] - top);
+        sum += scores[i];
+    }
+    const float inverse = (float)(1.0 / sum);
+    for (size_t i = 0; i < n; i++)
+        scores[i] *= inverse;
+}
+
+void cpu_swiglu_scalar(float *out, const float *gate, const float *up, size_t n, float limit, float weight)
+{
+    for (size_t i = 0; i < n; i++) {
+        float g = gate[i], u = up[i];
+        if (limit > 0.0f) { /* so that a NaN stays one */
+            g = g > limit ? limit : g;
+            u = u > limit ? limit : u < -limit ? -limit : u;
+        }
+        out[i] = g / (1.0f + expf(-g)) * u * weight;
+    }
+}
+
+static double sum_squares(const float *x, size_t n)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    return sum;
+}
+
+const cpu_kernels cpu_kernels_scalar = {
+    "scalar",     CPU_BASELINE,        tile_f32,           tile_f16,          tile_bf16,   tile_q8_0, tile_q8_0_q8,
+    weighted_sum, quant_activation_q8, cpu_softmax_scalar, cpu_swiglu_scalar, sum_squares,
+};

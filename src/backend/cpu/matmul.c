@@ -18,7 +18,7 @@ static void prepare_task(void *arg, uint32_t i_task, uint32_t worker)
         float *d = job->b->q_scale + j * (job->n_cols / QUANT_Q8_BLOCK);
         job->b->x_rows[j] = job->x + j * job->stride;
         if (job->quantise) {
-            quant_activation_q8(job->x + j * job->stride, job->n_cols, q, d);
+            job->b->kernels->quantise(job->x + j * job->stride, job->n_cols, q, d);
             job->b->q_rows[j] = (q8_vector){ q, d };
         }
     }
@@ -62,7 +62,6 @@ typedef struct matmul_job {
     const backend_matrix *w;
     float *y;
     cpu_vectors v;
-    uint32_t n_rows, first_row; /* of this group */
     uint32_t n_groups, n_tokens;
 } matmul_job;
 
@@ -81,17 +80,28 @@ void cpu_matmul(backend *base, float *y, const backend_matrix *w, const float *x
     pool_run(b->pool, (w->n_rows + ROW_BLOCK - 1) / ROW_BLOCK, matmul_task, &job);
 }
 
-/* Vectors are prepared group by group, all tokens of a group in a row, so that a tile sees many tokens. */
 static void grouped_task(void *arg, uint32_t i_task, uint32_t worker)
 {
     const matmul_job *job = arg;
     const uint32_t per_group = job->w->n_rows / job->n_groups, n_blocks = (per_group + ROW_BLOCK - 1) / ROW_BLOCK;
     const uint32_t group = i_task / n_blocks, row = i_task % n_blocks * ROW_BLOCK, left = per_group - row;
-    cpu_worker *w = &job->b->workers[worker];
-    for (uint32_t t = 0; t < job->n_tokens; t++) /* token t's vector of this group is number t * G + group */
-        cpu_rows(job->b, job->w, 0, group * per_group + row, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v,
-                 (size_t)t * job->n_groups + group, 1, job->y + (size_t)t * job->w->n_rows + group * per_group + row,
-                 job->w->n_rows, w);
+    const uint32_t first = group * per_group + row;
+    cpu_rows(job->b, job->w, 0, first, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v, (size_t)group * job->n_tokens,
+             job->n_tokens, job->y + first, job->w->n_rows, &job->b->workers[worker]);
+}
+
+/* The vectors come token by token; all tokens of a group in a row let a tile see many of them. */
+static cpu_vectors by_group(cpu_backend *b, const cpu_vectors *v, uint32_t n_tokens, uint32_t n_groups)
+{
+    const float **x = b->x_rows + b->n_vectors_max;
+    q8_vector *q = b->q_rows + b->n_vectors_max;
+    for (size_t g = 0; g < n_groups; g++)
+        for (size_t t = 0; t < n_tokens; t++) {
+            x[g * n_tokens + t] = v->x[t * n_groups + g];
+            if (v->q)
+                q[g * n_tokens + t] = v->q[t * n_groups + g];
+        }
+    return (cpu_vectors){ x, v->q ? q : NULL, v->n };
 }
 
 void cpu_matmul_grouped(backend *base, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens,
@@ -101,5 +111,6 @@ void cpu_matmul_grouped(backend *base, float *y, const backend_matrix *w, const 
     const uint32_t per_group = w->n_rows / n_groups;
     matmul_job job = { .b = b, .w = w, .y = y, .n_groups = n_groups, .n_tokens = n_tokens };
     job.v = cpu_prepare(b, w, x, w->n_cols, (size_t)n_tokens * n_groups, false);
+    job.v = by_group(b, &job.v, n_tokens, n_groups);
     pool_run(b->pool, n_groups * ((per_group + ROW_BLOCK - 1) / ROW_BLOCK), grouped_task, &job);
 }

@@ -61,8 +61,9 @@ static void score_rows(const select_job *job, uint32_t t, size_t n_rows, float *
             job->b->kernels->f32(dots, SCORE_BLOCK, w->raw, n, x, n_heads, I);
             for (uint32_t k = 0; k < n_heads; k++) {
                 const float a = c->head_weight[(size_t)t * HI + h + k] * scale;
+                const float *dot = dots + k * SCORE_BLOCK;
                 for (size_t i = 0; i < n; i++)
-                    scores[at + i] += a * fmaxf(dots[k * SCORE_BLOCK + i], 0.0f);
+                    scores[at + i] += dot[i] > 0.0f ? a * dot[i] : 0.0f;
             }
         }
     }
