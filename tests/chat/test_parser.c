@@ -173,6 +173,14 @@ static void answers_are_understood(void **state)
         { CALL(INVOKE("f", "<" DSML "parameter name=\"o\">" PARAMETER(
                                "a", "true", PARAMETER("b", "true", "c")) "</" DSML "parameter>")),
           "[0 f {\"o\":{\"a\":{\"b\":\"c\"}}}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        /* what a parameter holds is kept: there a control token is what it looks like */
+        { CALL(INVOKE("f", PARAMETER("s", "true", "a<think>b</think>\uff5c<\uff5cUser\uff5c>"))),
+          "[0 f {\"s\":\"a<think>b</think>\uff5c<\uff5cUser\uff5c>\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        /* calls without a wrapper, and what ends them */
+        { "ok\n" INVOKE("f", "") "\n" INVOKE("g", "") "\nx", "C:ok[0 f {}][1 g {}]", CHAT_OUTCOME_TOOL_CALLS, false,
+          true, false },
+        { INVOKE("f", "") "\n" PARAMETER("s", "true", "x"), "[0 f {}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { INVOKE("f", "") "</" DSML "tool_calls>", "[0 f {}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         /* nothing after a block that cannot be read is executed */
         { "<" DSML "tool_calls>\nhm\n" CALL(INVOKE("f", "")) END, "C:<" DSML "tool_calls>\nhm\n" CALL(INVOKE("f", "")),
           CHAT_OUTCOME_STOP, false, true, false },
@@ -183,6 +191,16 @@ static void answers_are_understood(void **state)
         /* without tools the markup is text */
         { "x " DSML " y" END, "C:x " DSML " y", CHAT_OUTCOME_STOP, false, false, false },
         { "```\n<tool_calls>\n```" END, "C:```\n<tool_calls>\n```", CHAT_OUTCOME_STOP, false, true, false },
+        /* fences: closed by as many back-ticks, alone on their line */
+        { "```xml\n<tool_calls>\n" END, "C:```xml\n<tool_calls>\n", CHAT_OUTCOME_STOP, false, true, false },
+        { "````\n```\n<tool_calls>\n<invoke name=\"f\">" END, "C:````\n```\n<tool_calls>\n<invoke name=\"f\">",
+          CHAT_OUTCOME_STOP, false, true, false },
+        { "```\n```x\n<tool_calls>\n<invoke name=\"f\">" END, "C:```\n```x\n<tool_calls>\n<invoke name=\"f\">",
+          CHAT_OUTCOME_STOP, false, true, false },
+        { "```\n``` \n<tool_calls>\n<invoke name=\"f\">\n</invoke>\n</tool_calls>", "C:```\n```[0 f {}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { "`` \n<tool_calls>\n<invoke name=\"f\">\n</invoke>\n</tool_calls>", "C:``[0 f {}]", CHAT_OUTCOME_TOOL_CALLS,
+          false, true, false },
     };
     (void)state;
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
