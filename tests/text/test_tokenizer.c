@@ -133,6 +133,80 @@ static void lower_ranks_merge_first_and_equal_pairs_from_the_left(void **state)
                6);
 }
 
+/* The same by the plainest means: of all neighbours with a rule the first of the lowest rank is merged, until none has one. */
+static size_t merge_plainly(const char (*rules)[2][32], size_t n_rules, char (*symbols)[32], size_t n)
+{
+    for (;;) {
+        size_t best = n_rules, at = 0;
+        for (size_t i = 0; i + 1 < n; i++)
+            for (size_t k = 0; k < best; k++)
+                if (strcmp(rules[k][0], symbols[i]) == 0 && strcmp(rules[k][1], symbols[i + 1]) == 0) {
+                    best = k;
+                    at = i;
+                }
+        if (best == n_rules)
+            return n;
+        memcpy(symbols[at] + strlen(symbols[at]), symbols[at + 1], strlen(symbols[at + 1]) + 1);
+        memmove(symbols[at + 1], symbols[at + 2], (n - at - 2) * sizeof *symbols);
+        n--;
+    }
+}
+
+static void random_rules_merge_as_by_the_plainest_means(void **state)
+{
+    enum { N_RULES = 14, N_TEXT = 60 };
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        test_random r = test_random_seeded(seed);
+        char rules[N_RULES][2][32], lines[N_RULES][64], known[3 + N_RULES][32] = { "a", "b", "c" };
+        const char *list[N_RULES];
+        gguf_builder b = { 0 };
+        gguf_file *f;
+        text_tokenizer *t;
+        size_t n = 0, size;
+        while (n < N_RULES) {
+            char joined[32];
+            bool old = false;
+            const char *left = known[test_random_below(&r, (uint32_t)n + 3)];
+            const char *right = known[test_random_below(&r, (uint32_t)n + 3)];
+            if (strlen(left) + strlen(right) > 8)
+                continue;
+            snprintf(joined, sizeof joined, "%s%s", left, right);
+            for (size_t k = 0; k < n + 3; k++)
+                old = old || strcmp(known[k], joined) == 0;
+            if (old)
+                continue;
+            strcpy(rules[n][0], left), strcpy(rules[n][1], right), strcpy(known[n + 3], joined);
+            snprintf(lines[n], sizeof lines[0], "%s %s", left, right);
+            list[n] = lines[n];
+            n++;
+        }
+        gb_tokenizer(&b, list, N_RULES);
+        char *data = gb_finish(&b, &size);
+        assert_int_equal(gguf_open_bytes(&f, data, size, NULL), DS4_OK);
+        assert_int_equal(text_tokenizer_open(&t, f, NULL, NULL), DS4_OK);
+        for (int round = 0; round < 40; round++) {
+            char text[N_TEXT + 1] = "", symbols[N_TEXT][32];
+            token_list ids = { 0 };
+            const size_t n_text = 1 + test_random_below(&r, N_TEXT);
+            for (size_t i = 0; i < n_text; i++) {
+                text[i] = "abc"[test_random_below(&r, 3)];
+                snprintf(symbols[i], sizeof symbols[0], "%c", text[i]);
+            }
+            const size_t n_want = merge_plainly((const char(*)[2][32])rules, N_RULES, symbols, n_text);
+            assert_int_equal(text_encode(t, (slice){ text, n_text }, &ids, NULL), DS4_OK);
+            assert_int_equal(ids.n, n_want);
+            for (size_t i = 0; i < n_want; i++)
+                if (!slice_equal(text_piece(t, ids.ids[i]), slice_of(symbols[i])))
+                    fail_msg("seed %u: '%s' is cut in another way at piece %zu", (unsigned)seed, text, i);
+            token_list_free(&ids);
+        }
+        text_tokenizer_close(t);
+        gguf_close(f);
+        free(data);
+    }
+}
+
 /* O(n log n): a mebibyte of one letter is one piece. With a quadratic algorithm this takes hours, so no clock is needed. */
 static void a_mebibyte_of_one_letter_is_encoded(void **state)
 {
@@ -403,6 +477,7 @@ int main(void)
         cmocka_unit_test(the_split_is_that_of_the_specification),
         cmocka_unit_test(runs_of_any_length_split_alike),
         cmocka_unit_test(lower_ranks_merge_first_and_equal_pairs_from_the_left),
+        cmocka_unit_test(random_rules_merge_as_by_the_plainest_means),
         cmocka_unit_test(a_mebibyte_of_one_letter_is_encoded),
         cmocka_unit_test(text_never_becomes_a_control_token),
         cmocka_unit_test(spans_are_joined_and_only_controls_cut),
