@@ -356,6 +356,7 @@ static void a_wrong_vocabulary_is_refused_with_words(void **state)
         const char *merge; /* or the last merge that, */
         const char *model, *pre;
         int types_missing;
+        int32_t type; /* of that token */
     } cases[] = {
         { .words = "names a token that is not in the vocabulary", .merge = "q nope" },
         { .words = "merge 9 is not two tokens", .merge = "alone" },
@@ -367,6 +368,7 @@ static void a_wrong_vocabulary_is_refused_with_words(void **state)
         { .words = "tokenizer.ggml.model is 'llama'", .model = "llama" },
         { .words = "'llama-bpe'; this program knows", .pre = "llama-bpe" },
         { .words = "token types for", .types_missing = 1 },
+        { .words = "no plain token for byte 0x20", .token = FIRST_BYTE + ' ', .type = 5 },
     };
     gguf_builder b = { 0 };
     (void)state;
@@ -377,6 +379,8 @@ static void a_wrong_vocabulary_is_refused_with_words(void **state)
             p.tokens[k] = p.texts[k];
         if (cases[i].text)
             p.tokens[cases[i].token] = cases[i].text;
+        if (cases[i].type)
+            p.types[cases[i].token] = cases[i].type;
         if (cases[i].merge)
             p.merges[N_MERGES - 1] = cases[i].merge;
         p.model = cases[i].model ? cases[i].model : p.model;
@@ -389,32 +393,44 @@ static void a_wrong_vocabulary_is_refused_with_words(void **state)
     assert_refused(&b, "llama-bpe", "'llama-bpe'");
 }
 
-/* A file may say that "th" + "i" makes a control token. Text must not become one all the same. */
-static void merges_into_control_tokens_are_left_out(void **state)
+/* A file may say that "th" + "i" makes a control token, or that "\u0120w" is no piece of text. Text must not become the one, and
+ * must come back from the other. */
+static void merges_that_would_spoil_text_are_left_out(void **state)
 {
-    gguf_builder b = { 0 };
-    gguf_file *f;
-    text_tokenizer *t;
-    token_list ids = { 0 };
-    size_t size;
+    static const struct {
+        size_t token;
+        int32_t type;
+        const char *text;
+    } cases[] = { { FIRST_MERGE + 9, 4, "thi" }, { FIRST_MERGE + 4, 5, " w" } };
     (void)state;
-    parts p = good_parts();
-    for (size_t k = 0; k < p.n_tokens; k++)
-        p.tokens[k] = p.texts[k];
-    p.types[FIRST_MERGE + N_MERGES - 1] = 4;
-    put_parts(&b, &p);
-    char *data = gb_finish(&b, &size);
-    assert_int_equal(gguf_open_bytes(&f, data, size, NULL), DS4_OK);
-    assert_int_equal(text_tokenizer_open(&t, f, NULL, NULL), DS4_OK);
-    assert_true(text_is_control(t, FIRST_MERGE + N_MERGES - 1));
-    assert_int_equal(text_encode(t, SLICE("thi"), &ids, NULL), DS4_OK);
-    assert_int_equal(ids.n, 2);
-    for (size_t i = 0; i < ids.n; i++)
-        assert_false(text_is_control(t, ids.ids[i]));
-    token_list_free(&ids);
-    text_tokenizer_close(t);
-    gguf_close(f);
-    free(data);
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        gguf_builder b = { 0 };
+        gguf_file *f;
+        text_tokenizer *t;
+        token_list ids = { 0 };
+        buffer back = { 0 };
+        size_t size;
+        parts p = good_parts();
+        for (size_t k = 0; k < p.n_tokens; k++)
+            p.tokens[k] = p.texts[k];
+        p.types[cases[c].token] = cases[c].type;
+        put_parts(&b, &p);
+        char *data = gb_finish(&b, &size);
+        assert_int_equal(gguf_open_bytes(&f, data, size, NULL), DS4_OK);
+        assert_int_equal(text_tokenizer_open(&t, f, NULL, NULL), DS4_OK);
+        assert_int_equal(text_encode(t, slice_of(cases[c].text), &ids, NULL), DS4_OK);
+        assert_int_equal(ids.n, 2);
+        for (size_t i = 0; i < ids.n; i++) {
+            assert_false(text_is_control(t, ids.ids[i]));
+            buffer_append_slice(&back, text_piece(t, ids.ids[i]));
+        }
+        assert_true(slice_equal(buffer_slice(&back), slice_of(cases[c].text)));
+        token_list_free(&ids);
+        buffer_free(&back);
+        text_tokenizer_close(t);
+        gguf_close(f);
+        free(data);
+    }
 }
 
 /* Two files with another merge, or another order, are two vocabularies: a stored state of one is none of the other. */
@@ -483,7 +499,7 @@ int main(void)
         cmocka_unit_test(spans_are_joined_and_only_controls_cut),
         cmocka_unit_test(specials_are_recognised_only_on_request),
         cmocka_unit_test(a_wrong_vocabulary_is_refused_with_words),
-        cmocka_unit_test(merges_into_control_tokens_are_left_out),
+        cmocka_unit_test(merges_that_would_spoil_text_are_left_out),
         cmocka_unit_test(fingerprints_tell_vocabularies_apart),
         cmocka_unit_test(utf8_is_the_same_however_it_is_cut),
     };
