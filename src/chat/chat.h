@@ -69,8 +69,8 @@ ds4_status chat_render_call_opening(text_spans *out, chat_profile profile, slice
 /* The value of a client's effort word or number for a profile (table of 2.6); false if it is not in the table. */
 bool chat_mode_of_effort(chat_profile profile, slice effort, chat_mode *mode, uint32_t *number);
 
-/* Profile from general.name, general.version, general.finetune and the file name (2.1). Each may be NULL. */
-chat_profile chat_profile_detect(const char *name, const char *version, const char *finetune, const char *file_name);
+/* Profile from general.name, general.version, general.finetune and the file name (2.1). Each may be empty. */
+chat_profile chat_profile_detect(slice name, slice version, slice finetune, slice file_name);
 const char *chat_profile_name(chat_profile profile);
 
 /* ---------------------------------------------------------------- output: section 3 */

@@ -186,6 +186,20 @@ static void a_conversation_that_ends_with_calls_is_refused(void **state)
     text_spans_free(&spans);
 }
 
+/* 2.1: what a model's file says of itself, in any of four places. */
+static void profiles_are_found_in_names(void **state)
+{
+    const slice none = { 0 };
+    (void)state;
+    assert_int_equal(chat_profile_detect(none, none, none, none), CHAT_V4);
+    assert_int_equal(chat_profile_detect(SLICE("DeepSeek V4 Flash"), none, none, SLICE("flash-q2.gguf")), CHAT_V4);
+    assert_int_equal(chat_profile_detect(SLICE("DeepSeek V4 Flash"), SLICE("0731"), none, none), CHAT_V4_0731);
+    assert_int_equal(chat_profile_detect(none, none, none, SLICE("DeepSeek-V4-Flash-0731-Q8_0.gguf")), CHAT_V4_0731);
+    assert_int_equal(chat_profile_detect(SLICE("DeepSeek-V4.1"), none, none, none), CHAT_V4_1);
+    assert_int_equal(chat_profile_detect(none, none, SLICE("v4."), none), CHAT_V4);
+    assert_string_equal(chat_profile_name(CHAT_V4_1), "v4.1");
+}
+
 /* The table of 2.6, all of it; the number counts for v4.1 only. */
 static void efforts_have_their_modes(void **state)
 {
@@ -240,6 +254,7 @@ int main(void)
         cmocka_unit_test(tools),
         cmocka_unit_test(spellings_in_messages_stay_text),
         cmocka_unit_test(a_conversation_that_ends_with_calls_is_refused),
+        cmocka_unit_test(profiles_are_found_in_names),
         cmocka_unit_test(efforts_have_their_modes),
         cmocka_unit_test(an_empty_system_message_contributes_nothing),
     };
