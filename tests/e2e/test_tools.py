@@ -2,6 +2,7 @@
 the request are kept; the prompt is the one the model was trained on."""
 import http.client
 import json
+import subprocess
 import unittest
 
 import harness
@@ -89,6 +90,23 @@ class Tools(unittest.TestCase):
         self.assertNotIn("tool_calls", none["choices"][0]["message"])
         self.assertNotIn("DSML", none["choices"][0]["message"]["content"])
         self.assertEqual(free["usage"]["prompt_tokens"], none["usage"]["prompt_tokens"])
+
+    def test_a_call_that_breaks_into_reasoning_is_begun_anew(self):
+        """3.4. A model that wants nothing but `<` and the DSML token, from the first token of its reasoning on."""
+        dumped = subprocess.run([str(harness.BUILD / "bin" / "ds4"), "-m", str(harness.MODEL), "--dump-tokens", "-p",
+                                 "<\uff5cDSML\uff5c"], capture_output=True, text=True, check=True).stdout
+        less, mark = json.loads(dumped.split("\n")[0])
+        body = {"messages": ASKED, "tools": TOOLS, "temperature": 0, "honor_sampling": True, "max_tokens": 60, "stream": True,
+                "reasoning_effort": "high", "logit_bias": {str(less): 40, str(mark): 30}}
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection.request("POST", "/v1/chat/completions", json.dumps(body))
+        lines = connection.getresponse().read().decode().split("\n")
+        connection.close()
+        deltas = [json.loads(line[6:])["choices"][0]["delta"] for line in lines if line.startswith("data: {")]
+        self.assertEqual([d for d in deltas if d.get("reasoning_content") or d.get("content")], [])
+        names = [c["function"]["name"] for d in deltas for c in d.get("tool_calls", []) if "id" in c]
+        self.assertTrue(names and set(names) <= set(KEYS), names)
+        self.assertIn("ds4_reasoning_escapes_total 1\n", self.server.get("/metrics")[1])
 
     def test_a_lowered_effort_is_said(self):
         for effort, header in (("max", "high (requested max)"), ("high", None)):
