@@ -34,6 +34,11 @@ class Tools(unittest.TestCase):
         self.assertEqual(status, 200, answer)
         return answer["choices"][0]
 
+    def ids(self, text):
+        dumped = subprocess.run([str(harness.BUILD / "bin" / "ds4"), "-m", str(harness.MODEL), "--dump-tokens", "-p", text],
+                                capture_output=True, text=True, check=True).stdout
+        return json.loads(dumped.split("\n")[0])
+
     def assert_legal(self, call):
         function = call["function"]
         arguments = json.loads(function["arguments"])
@@ -93,9 +98,7 @@ class Tools(unittest.TestCase):
 
     def test_a_call_that_breaks_into_reasoning_is_begun_anew(self):
         """3.4. A model that wants nothing but `<` and the DSML token, from the first token of its reasoning on."""
-        dumped = subprocess.run([str(harness.BUILD / "bin" / "ds4"), "-m", str(harness.MODEL), "--dump-tokens", "-p",
-                                 "<\uff5cDSML\uff5c"], capture_output=True, text=True, check=True).stdout
-        less, mark = json.loads(dumped.split("\n")[0])
+        less, mark = self.ids("<\uff5cDSML\uff5c")
         body = {"messages": ASKED, "tools": TOOLS, "temperature": 0, "honor_sampling": True, "max_tokens": 60, "stream": True,
                 "reasoning_effort": "high", "logit_bias": {str(less): 40, str(mark): 30}}
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
@@ -120,10 +123,14 @@ class Tools(unittest.TestCase):
         self.assertIn("effort=high requested=max", self.server.log())
 
     def test_a_budget_ends_reasoning(self):
-        """Where the end mark is likely; 512 tokens later at the latest."""
-        choice = self.answer(messages=[{"role": "user", "content": "What is 12 + 13?"}], tools=[], max_tokens=700,
-                             thinking={"type": "enabled", "budget_tokens": 1}, logit_bias={"1": -100}, stop=["\n"])
-        self.assertTrue(choice["message"]["content"] is not None)
+        """A model that would reason for ever: 512 tokens beyond its budget the end is put there."""
+        never = {str(self.ids("</think>")[0]): -100, str(self.ids("<\uff5cend\u2581of\u2581sentence\uff5c>")[0]): -100}
+        status, answer = self.server.post({"messages": [{"role": "user", "content": "What is 12 + 13?"}], "temperature": 0,
+                                           "thinking": {"type": "enabled", "budget_tokens": 3}, "logit_bias": never,
+                                           "max_tokens": 1100, "reasoning_effort": "high", "stop": [" ", ".", "\n"]})
+        self.assertEqual(status, 200, answer)
+        self.assertEqual(answer["usage"]["completion_tokens_details"]["reasoning_tokens"], 3 + 512)
+        self.assertEqual(answer["choices"][0]["finish_reason"], "stop")
         status, answer = self.server.post({"messages": ASKED, "thinking": {"type": "enabled", "budget_tokens": 0}})
         self.assertEqual((status, answer["error"]["param"]), (400, "budget_tokens"))
 
