@@ -3,15 +3,15 @@
  * The legal texts are those that dsml.c would write, so that a sampled block equals its later rendering byte for byte. They
  * are few and short, hence no trie of token ids is kept: a token is legal if the structure at hand with its bytes
  * appended still begins a legal text, which most tokens fail at their first byte.
- * Promises, kept by tests/chat/test_grammar.c: (1) there is always a legal token: wherever a text may stop, a byte or the DSML
- * token goes on, and a vocabulary has all of those; (2) whatever is chosen among the legal ones is a block that reads. */
+ * Promises, kept by tests/chat/test_grammar.c: (1) there is always a legal token: a legal text that is not whole
+ * goes on with a byte or with the DSML token, and every vocabulary has those; (2) whatever is chosen among the legal ones,
+ * the structure reads, and payload alone can spoil a call. */
 #include "chat/parser.h"
 
 #include <string.h>
 
-enum {
-    KEY_BYTES_MAX = 1024
-}; /* of a parameter's name: with it, and three bytes for each that is not UTF-8, a tag is short enough */
+/* Of a parameter's name. Each byte that is not UTF-8 becomes three, and the tag must stay below TAG_BYTES_MAX. */
+enum { KEY_BYTES_MAX = 1024 };
 
 /* A text that is compared with the grammar from its start on. */
 typedef struct match {
