@@ -101,7 +101,7 @@ class Tools(unittest.TestCase):
         less, mark = self.ids("<\uff5cDSML\uff5c")
         body = {"messages": ASKED, "tools": TOOLS, "temperature": 0, "honor_sampling": True, "max_tokens": 60, "stream": True,
                 "reasoning_effort": "high", "logit_bias": {str(less): 40, str(mark): 30}}
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=300)
         connection.request("POST", "/v1/chat/completions", json.dumps(body))
         lines = connection.getresponse().read().decode().split("\n")
         connection.close()
@@ -113,7 +113,7 @@ class Tools(unittest.TestCase):
 
     def test_a_lowered_effort_is_said(self):
         for effort, header in (("max", "high (requested max)"), ("high", None)):
-            connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=300)
             body = {"messages": ASKED, "reasoning_effort": effort, "max_tokens": 1, "stream": effort == "high"}
             connection.request("POST", "/v1/chat/completions", json.dumps(body))
             answer = connection.getresponse()
