@@ -29,25 +29,6 @@ ds4_generation ds4_generation_default(void)
     return (ds4_generation){ .think = true, .max_tokens = UINT32_MAX, .temperature = 1, .top_p = 1, .min_p = 0.05f };
 }
 
-/* A copy of a slice with a terminating 0, for functions that want one. NULL without memory. */
-static char *text_of(slice s)
-{
-    return strndup(s.data ? s.data : "", s.size);
-}
-
-static ds4_status detect_profile(ds4 *d, ds4_error *err)
-{
-    const engine_about *about = engine_get_about(d->engine);
-    char *name = text_of(about->name), *version = text_of(about->version), *finetune = text_of(about->finetune);
-    const bool complete = name && version && finetune;
-    if (complete)
-        d->profile = chat_profile_detect(name, version, finetune, about->file_name);
-    free(name);
-    free(version);
-    free(finetune);
-    return complete ? DS4_OK : ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory");
-}
-
 ds4_status ds4_open(ds4 **out, const ds4_options *options, ds4_error *err)
 {
     *out = NULL;
@@ -66,13 +47,13 @@ ds4_status ds4_open(ds4 **out, const ds4_options *options, ds4_error *err)
     s.n_slots = options->n_sequences;
     ds4_status status = engine_open(&d->engine, &e, err);
     if (status == DS4_OK)
-        status = detect_profile(d, err);
-    if (status == DS4_OK)
         status = sched_open(&d->sched, d->engine, &s, err);
     if (status != DS4_OK) {
         ds4_close(d);
         return status;
     }
+    const engine_about *about = engine_get_about(d->engine);
+    d->profile = chat_profile_detect(about->name, about->version, about->finetune, slice_of(about->file_name));
     *out = d;
     return DS4_OK;
 }

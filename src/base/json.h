@@ -63,10 +63,7 @@ ds4_status json_print_compact(const json_value *value, buffer *out); /* the same
 /* Writing without a tree. All append; errors: NO_MEMORY, NO_SPACE. */
 ds4_status json_write_string(buffer *out, slice text);        /* with quotes; invalid UTF-8 becomes U+FFFD */
 ds4_status json_write_string_inside(buffer *out, slice text); /* the same without the quotes, to write one in pieces */
-ds4_status json_write_int(buffer *out, int64_t value);
-ds4_status json_write_uint(buffer *out, uint64_t value);
-ds4_status json_write_double(buffer *out, double value); /* repr(float); null for infinities and NaN */
-ds4_status json_write_bool(buffer *out, bool value);
+ds4_status json_write_double(buffer *out, double value);      /* repr(float); null for infinities and NaN */
 
 /* Bytes of the UTF-8 character at the start of text[0 .. size): 1..4, or 0 if none starts there (invalid, or cut off). */
 size_t json_utf8_length(const char *text, size_t size);

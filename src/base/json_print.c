@@ -1,27 +1,38 @@
 /* JSON written: trees as Python prints them, and single values straight into a buffer. */
 #include "base/json.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Below a power of two doubles lie twice as dense as above it. So the nearest number of n digits may read back as the
+ * neighbour below, and the next one up as the power itself: then that is the shortest, 5.684341886080802e-14 for 2^-44. A
+ * digit 9 needs no care: what follows it has fewer digits and was tried before. */
+static bool step_up(char *text, double x)
+{
+    char *last = strchr(text, 'e') - 1;
+    if (*last == '9')
+        return false;
+    ++*last;
+    return strtod(text, NULL) == x;
+}
+
 /* repr(float): the fewest digits that read back as the same double; exponent form below 1e-4 and from 1e16 on. */
 static ds4_status print_double(buffer *out, double x)
 {
     char digits_text[32], *exponent_at;
-    int precision = 0;
+    int precision = -1;
     do
-        snprintf(digits_text, sizeof digits_text, "%.*e", precision, x);
-    while (strtod(digits_text, NULL) != x && ++precision < 17);
+        snprintf(digits_text, sizeof digits_text, "%.*e", ++precision, x);
+    while (strtod(digits_text, NULL) != x && !step_up(digits_text, x));
     exponent_at = strchr(digits_text, 'e');
     const int exponent = atoi(exponent_at + 1);
     if (exponent < -4 || exponent >= 16) {
         *exponent_at = 0;
         return buffer_printf(out, "%se%s%02d", digits_text, exponent < 0 ? "-" : "+", abs(exponent));
     }
-    const int places = precision - exponent;
+    const int places = precision - exponent; /* powers of two in this range are exact: none was stepped up */
     return buffer_printf(out, "%.*f", places > 0 ? places : 1, x);
 }
 
@@ -113,22 +124,7 @@ ds4_status json_print_compact(const json_value *value, buffer *out)
     return print(value, out, ",", ":");
 }
 
-ds4_status json_write_int(buffer *out, int64_t value)
-{
-    return buffer_printf(out, "%" PRId64, value);
-}
-
-ds4_status json_write_uint(buffer *out, uint64_t value)
-{
-    return buffer_printf(out, "%" PRIu64, value);
-}
-
 ds4_status json_write_double(buffer *out, double value)
 {
     return isfinite(value) ? print_double(out, value) : buffer_append_text(out, "null");
-}
-
-ds4_status json_write_bool(buffer *out, bool value)
-{
-    return buffer_append_text(out, value ? "true" : "false");
 }

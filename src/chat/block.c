@@ -401,14 +401,17 @@ static progress run_structure(chat_parser *p)
         b->at++;
     if (b->at == b->bytes.size)
         return NEED_MORE;
+    const bool may_end =
+        !b->wrapped && b->state == BLOCK_BETWEEN; /* whatever follows calls without a wrapper ends them */
     switch (tag_read(rest(b), &t)) {
     case TAG_MORE: return NEED_MORE;
-    case TAG_NONE: return !b->wrapped && b->state == BLOCK_BETWEEN ? BLOCK_ENDED : BLOCK_BAD;
+    case TAG_NONE: return may_end ? BLOCK_ENDED : BLOCK_BAD;
     default: break;
     }
     b->at += t.size;
     b->tag_end = b->at;
-    return take_tag(p, &t);
+    const progress made = take_tag(p, &t);
+    return made == BLOCK_BAD && may_end ? BLOCK_ENDED : made;
 }
 
 bool block_run(chat_parser *p)

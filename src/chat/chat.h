@@ -61,11 +61,16 @@ typedef struct chat_rendered {
  * Errors: ARGUMENT with a text fit for the client (a trailing assistant message with calls, ...), NO_MEMORY, NO_SPACE. */
 ds4_status chat_render(const chat_prompt *prompt, text_spans *out, chat_rendered *about, ds4_error *err);
 
+/* Appends the beginning of a tool block, for a call that must come: its first line, and of the first call's tag what is
+ * before the name's closing quote, if `name` is not empty. More would cut where the tokenizer does not: after a quote come
+ * one line end or two, in one token. Errors: NO_MEMORY, NO_SPACE. */
+ds4_status chat_render_call_opening(text_spans *out, chat_profile profile, slice name);
+
 /* The value of a client's effort word or number for a profile (table of 2.6); false if it is not in the table. */
 bool chat_mode_of_effort(chat_profile profile, slice effort, chat_mode *mode, uint32_t *number);
 
-/* Profile from general.name, general.version, general.finetune and the file name (2.1). Each may be NULL. */
-chat_profile chat_profile_detect(const char *name, const char *version, const char *finetune, const char *file_name);
+/* Profile from general.name, general.version, general.finetune and the file name (2.1). Each may be empty. */
+chat_profile chat_profile_detect(slice name, slice version, slice finetune, slice file_name);
 const char *chat_profile_name(chat_profile profile);
 
 /* ---------------------------------------------------------------- output: section 3 */
@@ -90,7 +95,7 @@ typedef void chat_event_fn(void *user, const chat_event *event);
 typedef struct chat_parser_options {
     bool thinking_open;     /* from chat_rendered */
     bool allow_tools;       /* the request declared tools and tool_choice is not "none" */
-    bool grammar;           /* chat_parser_allows() speaks (3.2); else it allows everything */
+    bool grammar;           /* chat_parser_allows() speaks (3.2), which needs the tools; else it allows everything */
     bool one_call;          /* the grammar ends a block after its first call */
     chat_profile profile;   /* whose tags the grammar writes */
     const chat_tool *tools; /* that may be called; borrowed until the parser is freed */
@@ -125,8 +130,8 @@ ds4_status chat_parser_feed(chat_parser *parser, uint32_t id, chat_verdict *verd
 /* True when the next token is structure of a tool block and must be the argmax (3.2). */
 bool chat_parser_wants_greedy(const chat_parser *parser);
 /* May `id` be the next token? Where chat_parser_wants_greedy() holds in a block that was opened canonically, only tokens
- * that continue a legal block: known tags, declared names and parameters not given yet, JSON. True everywhere else. If
- * no token is allowed, the block cannot be saved: go on as if all were. */
+ * that continue a legal block: known tags, declared names and parameters not given yet, JSON; there is always one. True
+ * everywhere else. */
 bool chat_parser_allows(chat_parser *parser, uint32_t id);
 bool chat_parser_in_reasoning(const chat_parser *parser);
 /* The token just fed tried to open a tool block inside reasoning, which would not be executed (3.4). Its beginning was

@@ -118,6 +118,14 @@ static ds4_status render_arguments(text_spans *out, chat_profile profile, slice 
     return status;
 }
 
+ds4_status chat_render_call_opening(text_spans *out, chat_profile profile, slice name)
+{
+    ds4_status status = template_text(out, profile, "\n\n<" T_DSML T_BLOCK ">\n");
+    if (status == DS4_OK && name.size > 0)
+        status = template_text(out, profile, "<" T_DSML T_TAG "invoke name=\"");
+    return status == DS4_OK && name.size > 0 ? append_attribute(out, name) : status;
+}
+
 ds4_status dsml_render_calls(text_spans *out, chat_profile profile, const chat_call *calls, size_t n)
 {
     ds4_status status = template_text(out, profile, "\n\n<" T_DSML T_BLOCK ">");

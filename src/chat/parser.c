@@ -76,19 +76,30 @@ static void flush_pending(chat_parser *p)
 
 /* --- content ----------------------------------------------------------------------------------------------------------- */
 
+/* The fence around the next line, if this one ends here. A fence is closed by as many back-ticks or more, alone on a line. */
+static uint8_t fence_after(const chat_parser *p)
+{
+    if (!p->line_start || p->n_ticks < 3)
+        return p->fence;
+    if (p->fence == 0)
+        return p->n_ticks;
+    return p->n_ticks >= p->fence ? 0 : p->fence;
+}
+
 /* Follows lines and code fences over text that turned out to be content. */
 static void track_lines(chat_parser *p, slice text)
 {
     for (size_t i = 0; i < text.size; i++) {
         const char c = text.data[i];
         if (c == '\n') {
+            p->fence = fence_after(p);
             p->line_start = true;
             p->n_ticks = 0;
         } else if (p->line_start && c == '`') {
-            if (++p->n_ticks == 3)
-                p->fenced = !p->fenced;
-            p->n_ticks = p->n_ticks > 3 ? 4 : p->n_ticks;
-        } else if (c != ' ' && c != '\t') {
+            p->n_ticks += p->n_ticks < UINT8_MAX;
+        } else if (p->line_start && c != ' ' && c != '\t') {
+            if (p->fence == 0) /* here the language is named */
+                p->fence = fence_after(p);
             p->line_start = false;
         }
     }
@@ -114,7 +125,7 @@ static bool is_space(char c)
 static bool at_line_start(const chat_parser *p, size_t at)
 {
     const bool line_end = at > 0 && memchr(p->tail.data, '\n', at);
-    return !p->fenced && (line_end || (p->line_start && p->n_ticks == 0));
+    return line_end ? fence_after(p) == 0 : p->fence == 0 && p->line_start && p->n_ticks == 0;
 }
 
 /* Where the white space that ends at `at` begins. */
@@ -234,7 +245,7 @@ static void end_reasoning(chat_parser *p)
     buffer_clear(&p->tail);
     p->state = STATE_TEXT;
     p->line_start = true;
-    p->fenced = false;
+    p->fence = 0;
     p->n_ticks = 0;
 }
 
@@ -278,6 +289,12 @@ static void feed_mark(chat_parser *p)
         feed_text(p, (slice){ mark, 1 });
 }
 
+/* What a parameter holds is the client's: a control token there is what it looks like. */
+static bool in_value(const chat_parser *p)
+{
+    return p->state == STATE_BLOCK && p->block.state == BLOCK_VALUE;
+}
+
 ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, ds4_error *err)
 {
     const text_tokenizer *t = p->tokenizer;
@@ -289,6 +306,8 @@ ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, 
         p->n_reasoning_tokens += id != text_special_id(t, TEXT_EOS);
     if (id == text_special_id(t, TEXT_EOS)) {
         *verdict = CHAT_STOP_EOS;
+    } else if (in_value(p) && id != text_special_id(t, TEXT_DSML)) {
+        feed_bytes(p, text_piece(t, id), false);
     } else if (id == text_special_id(t, TEXT_THINK_END)) {
         feed_bytes(p, (slice){ "", 0 }, true);
         if (p->state == STATE_THINKING) {

@@ -59,7 +59,7 @@ struct chat_parser {
     buffer pending;  /* content held back for stop sequences */
     bool plain;      /* a block could not be read: the rest is content */
     bool mark_held;  /* the tail holds a tag that began with the token */
-    bool fenced;     /* inside a code fence */
+    uint8_t fence;   /* back-ticks of the code fence around here; 0 outside */
     uint8_t n_ticks; /* back-ticks at the start of this line */
     bool line_start; /* only white space or back-ticks so far on this line */
     block_parser block;

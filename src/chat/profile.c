@@ -5,14 +5,18 @@
 #include <string.h>
 #include <strings.h>
 
-static bool mentions(const char *text, const char *word)
+static bool mentions(slice text, const char *word)
 {
-    return text && strcasestr(text, word) != NULL;
+    const size_t n = strlen(word);
+    for (size_t i = 0; i + n <= text.size; i++)
+        if (strncasecmp(text.data + i, word, n) == 0)
+            return true;
+    return false;
 }
 
-chat_profile chat_profile_detect(const char *name, const char *version, const char *finetune, const char *file_name)
+chat_profile chat_profile_detect(slice name, slice version, slice finetune, slice file_name)
 {
-    const char *all[] = { name, version, finetune, file_name };
+    const slice all[] = { name, version, finetune, file_name };
     for (size_t i = 0; i < 4; i++) {
         if (mentions(all[i], "v4.1"))
             return CHAT_V4_1;

@@ -47,6 +47,15 @@ static bool is_blank(slice text)
     return true;
 }
 
+/* 2.3: an empty system message contributes nothing, wherever it stands. */
+static bool is_empty_system(const chat_message *m)
+{
+    for (size_t i = 0; i < m->n_texts; i++)
+        if (m->texts[i].size > 0)
+            return false;
+    return is_system(m);
+}
+
 /* --- messages to turns ----------------------------------------------------------------------------------------------- */
 
 static void add_turn(renderer *r, turn_kind kind, const chat_message *m)
@@ -79,7 +88,7 @@ static void make_turns(renderer *r)
     r->tools_present = p->n_tools > 0;
     for (size_t i = 0; i < p->n_messages; i++) {
         const chat_message *m = &p->messages[i];
-        if (i < r->n_leading && is_system(m))
+        if (is_empty_system(m) || (i < r->n_leading && is_system(m)))
             continue;
         if (m->role == CHAT_ASSISTANT)
             add_turn(r, TURN_ASSISTANT, m);
@@ -301,26 +310,18 @@ static ds4_status put_effort(renderer *r, bool has_block)
     return DS4_OK;
 }
 
-static bool in_system_block(const chat_message *m)
-{
-    for (size_t i = 0; is_system(m) && i < m->n_texts; i++)
-        if (m->texts[i].size > 0)
-            return true;
-    return false;
-}
-
 /* Effort text, system block, tools, response format: 2.3, 2.4. */
 static ds4_status put_head(renderer *r)
 {
     const chat_prompt *p = r->prompt;
     bool any = p->n_tools > 0 || p->response_format.size > 0, first = true;
     for (size_t i = 0; i < r->n_leading; i++)
-        any = any || in_system_block(&p->messages[i]);
+        any = any || (is_system(&p->messages[i]) && !is_empty_system(&p->messages[i]));
     ds4_status status = text_spans_control(r->out, TEXT_BOS);
     if (status == DS4_OK)
         status = put_effort(r, any);
     for (size_t i = 0; status == DS4_OK && i < r->n_leading; i++) {
-        if (!in_system_block(&p->messages[i]))
+        if (!is_system(&p->messages[i]) || is_empty_system(&p->messages[i]))
             continue;
         if (!first)
             status = text_spans_text(r->out, SLICE("\n\n"));

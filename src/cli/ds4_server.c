@@ -84,12 +84,14 @@ static int read_options(settings *s, int argc, char **argv)
           0 },
         { OPTION_U32, "--think-max-min-ctx", NULL, "N", "effort max needs this context; 0: never lowered (393216)",
           &o->max_min_ctx, 0, 1 << 30 },
-        { OPTION_U32, "--think-budget", NULL, "N", "tokens of reasoning, then it is closed (no limit)",
+        { OPTION_U32, "--think-budget", NULL, "N", "after N tokens reasoning ends where it can (no limit)",
           &o->think_budget, 0, 1 << 30 },
         { OPTION_U32, "--hard-limit-reply-budget", NULL, "N", "tokens of max_tokens kept for the answer (512)",
           &o->reply_reserve, 0, 1 << 30 },
         { OPTION_FLAG, "--honor-sampling", NULL, NULL, "client sampling counts while the model reasons, too",
           &o->honor_sampling, 0, 0 },
+        { OPTION_FLAG, "--no-dsml-grammar", NULL, NULL, "do not hold tool calls to their grammar", &o->no_grammar, 0,
+          0 },
         { OPTION_TEXT, "--prompt-profile", NULL, "NAME", "auto, v4, v4-0731 or v4.1 (auto)", &s->profile, 0, 0 },
         { OPTION_HEADING, "Checkpoints on disk", NULL, NULL, NULL, NULL, 0, 0 },
         { OPTION_TEXT, "--kv-disk-dir", "--kv-dir", "DIR", "where checkpoints live; made if it is missing (off)",
@@ -194,13 +196,9 @@ static void detect_profile(settings *s, const engine_about *about)
 {
     static const char *const profiles[] = { "v4", "v4-0731", "v4.1" };
     const int said = word_of(s->profile, profiles, 3);
-    char *name = strndup(about->name.data, about->name.size),
-         *version = strndup(about->version.data ? about->version.data : "", about->version.size),
-         *finetune = strndup(about->finetune.data ? about->finetune.data : "", about->finetune.size);
-    s->server.profile = said >= 0 ? (chat_profile)said : chat_profile_detect(name, version, finetune, about->file_name);
-    free(name);
-    free(version);
-    free(finetune);
+    s->server.profile =
+        said >= 0 ? (chat_profile)said
+                  : chat_profile_detect(about->name, about->version, about->finetune, slice_of(about->file_name));
 }
 
 /* Waits for the first signal, drains, and lets a second one end the process at once. */

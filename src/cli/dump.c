@@ -119,7 +119,12 @@ static ds4_status make_prompt(dump_job *j, const char *system, const char *promp
     const slice texts[2] = { slice_of(system), slice_of(prompt) };
     const chat_message messages[2] = { { .role = CHAT_SYSTEM, .texts = &texts[0], .n_texts = 1 },
                                        { .role = CHAT_USER, .texts = &texts[1], .n_texts = 1 } };
-    const chat_prompt p = { .mode = think ? CHAT_THINK_HIGH : CHAT_THINK_NONE, .messages = messages, .n_messages = 2 };
+    const engine_about *about = engine_get_about(j->e);
+    const chat_prompt p = { .profile = chat_profile_detect(about->name, about->version, about->finetune,
+                                                           slice_of(about->file_name)),
+                            .mode = think ? CHAT_THINK_HIGH : CHAT_THINK_NONE,
+                            .messages = messages,
+                            .n_messages = 2 };
     text_spans spans = { 0 };
     ds4_status status = chat_render(&p, &spans, NULL, err);
     if (status == DS4_OK)

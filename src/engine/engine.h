@@ -83,8 +83,21 @@ ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *optio
 void engine_sampler_free(engine_sampler *sampler);
 /* Tells the sampler about tokens for its penalties: of the prompt, or generated. */
 void engine_sampler_note(engine_sampler *sampler, const uint32_t *ids, size_t n, bool generated);
-/* Picks from logits [n_vocab]; `greedy` overrides the temperature. STATE_BAD when no logit is finite. */
-ds4_status engine_sampler_pick(engine_sampler *sampler, const float *logits, bool greedy, uint32_t *id, ds4_error *err);
+
+/* What is asked of one token beyond the sampling options. Zeroed: nothing. */
+typedef struct engine_choice {
+    bool greedy; /* the argmax, whatever the temperature */
+    /* Of a greedy choice: the argmax among the ids that it allows, or among all if it allows none. NULL: all. Called with
+     * `user`, most likely ids first, as a rule once. */
+    bool (*allows)(void *user, uint32_t id);
+    void *user;
+    /* n_near > 0: near_id, if no n_near others are more likely. */
+    uint32_t near_id, n_near;
+} engine_choice;
+
+/* Picks from logits [n_vocab]. STATE_BAD when no logit is finite. */
+ds4_status engine_sampler_pick(engine_sampler *sampler, const float *logits, const engine_choice *choice, uint32_t *id,
+                               ds4_error *err);
 
 typedef struct engine_logprob {
     uint32_t id;

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PENALTY_WINDOW = 4096 }; /* tokens that the repetition penalty looks back on */
+enum {
+    PENALTY_WINDOW = 4096, /* tokens that the repetition penalty looks back on */
+    ASKED_SINGLY = 8       /* ids of a greedy choice that are asked for before all are */
+};
 
 typedef struct candidate {
     float logit;
@@ -196,14 +199,51 @@ static uint32_t draw(engine_sampler *s, uint32_t best)
     return c[n_kept - 1].id;
 }
 
-ds4_status engine_sampler_pick(engine_sampler *s, const float *logits, bool greedy, uint32_t *id, ds4_error *err)
+/* Step 4, of a greedy choice: the best id that is allowed. That is nearly always the best of all, so the likely ones are
+ * asked for one by one, and the whole vocabulary only after that. Spoils the scratch; *best stays if none is allowed. */
+static void best_allowed(engine_sampler *s, const engine_choice *choice, uint32_t *best)
+{
+    uint32_t id = *best;
+    for (int i = 0; i < ASKED_SINGLY; i++) {
+        if (choice->allows(choice->user, id)) {
+            *best = id;
+            return;
+        }
+        s->logits[id] = -INFINITY;
+        if (!best_of(s->logits, s->n_vocab, &id))
+            return;
+    }
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        if (isfinite(s->logits[i]) && !choice->allows(choice->user, i))
+            s->logits[i] = -INFINITY;
+    if (best_of(s->logits, s->n_vocab, &id))
+        *best = id;
+}
+
+static bool is_near(const engine_sampler *s, const engine_choice *choice)
+{
+    uint32_t n_better = 0;
+    if (choice->n_near == 0 || choice->near_id >= s->n_vocab || !isfinite(s->logits[choice->near_id]))
+        return false;
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        n_better += isfinite(s->logits[i]) && s->logits[i] > s->logits[choice->near_id];
+    return n_better < choice->n_near;
+}
+
+ds4_status engine_sampler_pick(engine_sampler *s, const float *logits, const engine_choice *choice, uint32_t *id,
+                               ds4_error *err)
 {
     const engine_sampling *o = &s->options;
     uint32_t best = 0;
     change_logits(s, logits);
     if (!best_of(s->logits, s->n_vocab, &best))
         return ds4_fail(err, DS4_ERR_STATE_BAD, "no finite logit among %u", s->n_vocab);
-    if (greedy || o->temperature <= 0 || o->top_k == 1 || o->top_p <= 0)
+    const bool near = is_near(s, choice);
+    if (near)
+        best = choice->near_id;
+    else if (choice->greedy && choice->allows)
+        best_allowed(s, choice, &best);
+    if (near || choice->greedy || o->temperature <= 0 || o->top_k == 1 || o->top_p <= 0)
         *id = best;
     else
         *id = draw(s, best);

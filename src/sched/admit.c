@@ -25,7 +25,7 @@ static int64_t search_deadline(sched *s, uint32_t n_tokens)
 static void tell_start(job *j)
 {
     if (j->request.on_start)
-        j->request.on_start(j->request.user, j->request.n_prompt, j->n_cached);
+        j->request.on_start(j->request.user, j->request.n_prompt, j->n_cached, &j->steer);
 }
 
 /* Keeps the first n tokens of the slot's state, or empties it. What nobody has saved yet is saved first. */

@@ -74,7 +74,7 @@ void fail_job(sched *s, job *j, const ds4_error *why)
     s->metrics.retries_clean_total++;
     pthread_mutex_unlock(&s->lock);
     if (j->state == JOB_RUNNING && j->request.on_start)
-        j->request.on_start(j->request.user, j->request.n_prompt, 0);
+        j->request.on_start(j->request.user, j->request.n_prompt, 0, &j->steer);
 }
 
 /* What the slot keeps for the next request, and what the store gets. */

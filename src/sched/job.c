@@ -38,7 +38,6 @@ ds4_status job_new(job **out, sched *owner, const sched_request *request, uint32
     j->submitted_us = clock_monotonic_us();
     atomic_init(&j->cancelled, false);
     atomic_init(&j->references, 2);
-    j->steer.greedy = request->greedy_first;
     ds4_status status = engine_sampler_new(&j->sampler, &request->sampling, n_vocab, err);
     if (status == DS4_OK) {
         status = token_list_append_all(&j->history, request->prompt, request->n_prompt);

@@ -40,9 +40,9 @@ typedef struct sched_token {
 /* What the owner of the request wants of the next token. Zeroed before every on_token(). */
 typedef struct sched_steer {
     bool finish; /* stop: the request is done (EOS, closed tool block, stop sequence) */
-    bool greedy; /* the next token is the argmax (structure of a tool block) */
     bool force;  /* the next token is force_id, whatever the logits say */
     uint32_t force_id;
+    engine_choice choice; /* else: how it is chosen; .allows is called on the engine thread */
 } sched_steer;
 
 typedef enum sched_finish {
@@ -78,13 +78,13 @@ typedef struct sched_request {
     engine_sampling sampling; /* copied, biases too */
     uint32_t n_logprobs;      /* 0..20 alternatives for every token; also needs want_logprobs */
     bool want_logprobs;
-    bool no_cache;     /* cache_prompt:false: neither reuse nor store */
-    bool greedy_first; /* the first token is the argmax */
+    bool no_cache; /* cache_prompt:false: neither reuse nor store */
 
     void *user; /* handed to the callbacks; must stay valid until on_done() has returned */
     /* The request left the queue and its plan is made: n_cached of n_prompt tokens need no work. May be called a second
-     * time with n_cached = 0 when a restored state was dropped. NULL is fine for every callback but on_done. */
-    void (*on_start)(void *user, uint32_t n_prompt, uint32_t n_cached);
+     * time with n_cached = 0 when a restored state was dropped; `steer` is then what was asked of the next token before.
+     * NULL is fine for every callback but on_done. */
+    void (*on_start)(void *user, uint32_t n_prompt, uint32_t n_cached, sched_steer *steer);
     void (*on_prefill)(void *user, uint32_t n_done, uint32_t n_prompt);
     void (*on_token)(void *user, const sched_token *token, sched_steer *steer);
     /* Exactly once, and nothing after it. */

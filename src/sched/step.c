@@ -45,7 +45,7 @@ static void sample(sched *s, job *j)
         finish_job(s, j, SCHED_FINISH_LENGTH, DS4_OK, "");
         return;
     }
-    if (!j->steer.force && engine_sampler_pick(j->sampler, logits, j->steer.greedy, &id, &err) != DS4_OK) {
+    if (!j->steer.force && engine_sampler_pick(j->sampler, logits, &j->steer.choice, &id, &err) != DS4_OK) {
         fail_job(s, j, &err);
         return;
     }

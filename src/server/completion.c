@@ -5,10 +5,14 @@
 #include "server/messages.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+/* Reasoning over its budget ends where </think> is among the likely tokens, and after so many more in any case (3.7). */
+enum { NEAR_RANK = 3, BUDGET_GRACE = 512 };
 
 /* A finished or running tool call of a whole (not streamed) answer. */
 typedef struct answer_call {
@@ -24,13 +28,13 @@ typedef struct completion {
     int64_t created_s;
     token_list prompt;
     uint32_t anchors[2];
-    token_list forced; /* ids that open a required call */
+    token_list forced; /* ids that open a call, if calls are possible */
     bool in_prompt;    /* they are the end of the prompt */
     stream *st;        /* borrowed: the stream owns this */
     /* Engine thread. */
     chat_parser *parser;
     chat_verdict verdict;
-    size_t n_forced;
+    size_t n_forced; /* of `forced`, done; all, while no call must begin */
     uint32_t n_generated;
     bool begun; /* the first chunk was sent */
     bool no_memory;
@@ -125,6 +129,12 @@ static void begin_stream(completion *c)
         return;
     c->begun = true;
     send_chunk(c, SLICE("\"role\":\"assistant\",\"content\":\"\""), NULL);
+}
+
+const char *completion_effort(const stream *st)
+{
+    const completion *c = st->owner;
+    return c->request.effort_lowered ? "high (requested max)" : NULL;
 }
 
 bool completion_heartbeat(stream *st, bool event)
@@ -223,7 +233,42 @@ static void on_event(void *user, const chat_event *event)
 
 /* --- the scheduler's callbacks: engine thread ------------------------------------------------------------------------------- */
 
-static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached)
+/* May `id` come next? Of the grammar of tool blocks. */
+static bool may_follow(void *user, uint32_t id)
+{
+    return chat_parser_allows(user, id);
+}
+
+/* Reasoning must leave room for an answer (3.7), and ends where a tool block begins (3.4); a call that must come is opened for
+ * the model (4.11). */
+static void steer_on(completion *c, sched_steer *steer)
+{
+    const server_options *o = c->context.options;
+    if (chat_parser_in_reasoning(c->parser)) {
+        const uint32_t used = chat_parser_n_reasoning_tokens(c->parser), max = c->request.max_tokens;
+        const uint32_t budget = c->request.think_budget;
+        const bool over = budget && used >= budget, far = over && used - budget >= BUDGET_GRACE;
+        const bool reserve = o->reply_reserve && c->request.has_max_tokens && max > o->reply_reserve &&
+                             c->n_generated >= max - o->reply_reserve;
+        const bool escape = chat_parser_escapes(c->parser);
+        if (escape) {
+            c->n_forced = 0;
+            ++*c->context.n_escapes;
+        }
+        steer->force = far || reserve || escape;
+        steer->force_id = text_special_id(engine_tokenizer(c->context.engine), TEXT_THINK_END);
+        if (over)
+            steer->choice = (engine_choice){ .near_id = steer->force_id, .n_near = NEAR_RANK };
+    } else if (c->n_forced < c->forced.n) {
+        steer->force = true;
+        steer->force_id = c->forced.ids[c->n_forced++];
+    } else {
+        steer->choice =
+            (engine_choice){ .greedy = chat_parser_wants_greedy(c->parser), .allows = may_follow, .user = c->parser };
+    }
+}
+
+static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_steer *steer)
 {
     completion *c = user;
     pthread_mutex_lock(&c->st->lock);
@@ -235,6 +280,8 @@ static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached)
     /* Without reasoning a required call opens the answer: its tokens stand at the end of the prompt. */
     for (; c->in_prompt && c->n_forced < c->forced.n; c->n_forced++)
         need(c, chat_parser_feed(c->parser, c->forced.ids[c->n_forced], &c->verdict, NULL));
+    if (c->n_generated == 0)
+        steer_on(c, steer);
 }
 
 static void on_prefill(void *user, uint32_t n_done, uint32_t n_prompt)
@@ -275,25 +322,9 @@ static void note_logprobs(completion *c, const sched_token *token)
     need(c, buffer_append_text(b, "]}"));
 }
 
-/* Reasoning must leave room for an answer (3.7); a required call is opened for the model (4.11). */
-static void steer_on(completion *c, sched_steer *steer)
+static bool one_call(const chat_request *r)
 {
-    const server_options *o = c->context.options;
-    if (chat_parser_in_reasoning(c->parser)) {
-        const uint32_t used = chat_parser_n_reasoning_tokens(c->parser), max = c->request.max_tokens;
-        const bool budget = o->think_budget && used >= o->think_budget;
-        const bool reserve = o->reply_reserve && c->request.has_max_tokens && max > o->reply_reserve &&
-                             c->n_generated >= max - o->reply_reserve;
-        if (budget || reserve) {
-            steer->force = true;
-            steer->force_id = text_special_id(engine_tokenizer(c->context.engine), TEXT_THINK_END);
-        }
-    } else if (c->n_forced < c->forced.n) {
-        steer->force = true;
-        steer->force_id = c->forced.ids[c->n_forced++];
-    } else {
-        steer->greedy = chat_parser_wants_greedy(c->parser);
-    }
+    return !r->parallel_calls || r->choice == CHOICE_NAMED;
 }
 
 static void on_token(void *user, const sched_token *token, sched_steer *steer)
@@ -308,7 +339,9 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
     if (c->request.want_logprobs && content && !text_is_control(engine_tokenizer(c->context.engine), token->id))
         note_logprobs(c, token);
     need(c, chat_parser_feed(c->parser, token->id, &c->verdict, NULL));
-    if (!c->request.parallel_calls && c->verdict == CHAT_GO_ON && chat_parser_n_calls(c->parser) > 0)
+    /* Where the grammar binds, it closes the block after one call; elsewhere that call ends the answer. */
+    if (one_call(&c->request) && c->verdict == CHAT_GO_ON && chat_parser_n_calls(c->parser) > 0 &&
+        chat_parser_allows(c->parser, text_special_id(engine_tokenizer(c->context.engine), TEXT_EOS)))
         c->verdict = CHAT_STOP_TOOLS;
     if (c->verdict != CHAT_GO_ON || c->no_memory)
         steer->finish = true;
@@ -417,10 +450,10 @@ static void log_end(const completion *c, const sched_result *r, const char *fini
 {
     static const char *const sources[] = { "none", "live", "disk" };
     log_info(
-        "request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs decode=%.3fs%s",
+        "request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs decode=%.3fs%s%s",
         c->id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source], (unsigned)r->n_generated,
         (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
-        r->retried_clean ? " retried=clean" : "");
+        r->retried_clean ? " retried=clean" : "", c->request.effort_lowered ? " effort=high requested=max" : "");
 }
 
 static const char *finish_word(completion *c, const sched_result *r, http_error *e)
@@ -447,7 +480,7 @@ static const char *finish_word(completion *c, const sched_result *r, http_error 
             return "stop"; /* the calls that were completed are in the answer */
         refuse(e, 500, "internal_error", NULL, "the model wrote a tool call that cannot be understood");
         return "error";
-    default: return !c->request.parallel_calls && chat_parser_n_calls(c->parser) ? "tool_calls" : "stop";
+    default: return "stop";
     }
 }
 
@@ -491,33 +524,53 @@ static bool render(completion *c, chat_rendered *about, http_error *e)
     return status == DS4_OK || refuse_status(e, status, err.text);
 }
 
-/* The tokens with which a call begins, for tool_choice required or a name. */
-static bool force_call(completion *c, http_error *e)
+static bool allows_calls(const chat_request *r)
+{
+    return r->n_tools > 0 && r->choice != CHOICE_NONE;
+}
+
+/* The only tool that may be called, or NULL: any. */
+static const chat_tool *named_tool(const chat_request *r)
+{
+    for (size_t i = 0; r->choice == CHOICE_NAMED && i < r->n_tools; i++)
+        if (slice_equal(r->tools[i].name, r->choice_name))
+            return &r->tools[i];
+    return NULL;
+}
+
+/* The tokens with which a call begins: for tool_choice required or a name, and after reasoning that a call broke into. */
+static bool prepare_opening(completion *c, http_error *e)
 {
     const chat_request *r = &c->request;
     text_spans spans = { 0 };
-    if (r->choice != CHOICE_REQUIRED && r->choice != CHOICE_NAMED)
+    if (!allows_calls(r))
         return true;
-    ds4_status status = text_spans_text(&spans, SLICE("\n\n<"));
-    if (status == DS4_OK)
-        status = text_spans_control(&spans, TEXT_DSML);
-    if (status == DS4_OK)
-        status = text_spans_text(&spans, SLICE("tool_calls>\n<"));
-    if (status == DS4_OK)
-        status = text_spans_control(&spans, TEXT_DSML);
-    if (status == DS4_OK)
-        status = text_spans_text(&spans, SLICE("invoke name=\""));
-    if (status == DS4_OK && r->choice == CHOICE_NAMED) {
-        status = text_spans_text(&spans, r->choice_name);
-        if (status == DS4_OK)
-            status = text_spans_text(&spans, SLICE("\">\n"));
-    }
+    ds4_status status = chat_render_call_opening(&spans, c->context.options->profile, r->choice_name);
     if (status == DS4_OK)
         status = text_spans_seal(&spans);
     if (status == DS4_OK)
         status = text_encode_spans(engine_tokenizer(c->context.engine), &spans, &c->forced, NULL);
     text_spans_free(&spans);
+    c->n_forced = r->choice == CHOICE_REQUIRED || r->choice == CHOICE_NAMED ? 0 : c->forced.n;
     return status == DS4_OK || refuse_memory(e);
+}
+
+/* tool_choice "none" leaves the tools in the prompt, whose beginning stays the same, and forbids the token of their blocks
+ * (2.4). */
+static bool forbid_calls(chat_request *r, uint32_t mark, http_error *e)
+{
+    const uint32_t n = r->sampling.n_biases;
+    if (r->n_tools == 0 || r->choice != CHOICE_NONE)
+        return true;
+    engine_bias *biases = arena_alloc_array(&r->memory, n + 1, sizeof *biases);
+    if (!biases)
+        return refuse_memory(e);
+    if (n)
+        memcpy(biases, r->sampling.biases, n * sizeof *biases);
+    biases[n] = (engine_bias){ mark, -INFINITY };
+    r->sampling.biases = biases;
+    r->sampling.n_biases = n + 1;
+    return true;
 }
 
 /* Where a later request will probably leave this prompt: before the last user turn, and before the last token, which
@@ -586,16 +639,21 @@ bool completion_start(stream **out, const completion_context *context, slice bod
     memcpy(c->id, "chatcmpl-", 9);
     random_hex(c->id + 9, 24);
     bool good = request_read(&c->request, body, context->options, about->n_ctx, about->n_vocab, e) &&
-                render(c, &rendered, e) && force_call(c, e);
-    if (good && c->forced.n && !rendered.thinking_open) {
+                forbid_calls(&c->request, text_special_id(engine_tokenizer(context->engine), TEXT_DSML), e) &&
+                render(c, &rendered, e) && prepare_opening(c, e);
+    if (good && c->n_forced < c->forced.n && !rendered.thinking_open) {
         c->in_prompt = true;
         good = token_list_append_all(&c->prompt, c->forced.ids, c->forced.n) == DS4_OK || refuse_memory(e);
     }
     if (good) {
+        const chat_tool *named = named_tool(&c->request);
         const chat_parser_options options = { .thinking_open = rendered.thinking_open,
-                                              .allow_tools = c->request.n_tools > 0 && c->request.choice != CHOICE_NONE,
-                                              .tools = c->request.tools,
-                                              .n_tools = c->request.n_tools,
+                                              .allow_tools = allows_calls(&c->request),
+                                              .grammar = !context->options->no_grammar,
+                                              .one_call = one_call(&c->request),
+                                              .profile = context->options->profile,
+                                              .tools = named ? named : c->request.tools,
+                                              .n_tools = named ? 1 : c->request.n_tools,
                                               .stops = c->request.stops,
                                               .n_stops = c->request.n_stops };
         good = chat_parser_new(&c->parser, engine_tokenizer(context->engine), &options, on_event, c, NULL) == DS4_OK ||

@@ -125,6 +125,7 @@ static void print_server(printer *p, page_counters *counters, const sched_metric
     print(p, "requests_total", NULL, labels[4], (double)counters->requests[4]);
     print(p, "requests_total", NULL, labels[5], (double)counters->requests[5]);
     count(p, "disconnected_total", counters->disconnected);
+    count(p, "reasoning_escapes_total", counters->escapes);
     gauge(p, "active_requests", (double)m->n_running);
     gauge(p, "queued_requests", (double)m->n_queued);
     print(p, "requests_finished_total", "counter", "{reason=\"done\"}", (double)m->finished_total);

@@ -13,6 +13,7 @@ ds4_status page_health(const completion_context *c, int64_t started_us, bool dra
 typedef struct page_counters {
     _Atomic uint64_t requests[6]; /* by hundreds of the status: [2] is 2xx */
     _Atomic uint64_t disconnected;
+    _Atomic uint64_t escapes; /* completion_context.n_escapes */
 } page_counters;
 
 ds4_status page_metrics(const completion_context *c, page_counters *counters, buffer *out);

@@ -161,13 +161,16 @@ static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_c
 {
     const json_value *kwargs = json_member(r->body, "chat_template_kwargs");
     int on = -1;
+    int64_t budget = o->think_budget;
     slice effort = { "", 0 };
     if (!read_switch(json_member(kwargs, "enable_thinking"), "chat_template_kwargs.enable_thinking", &on, e) ||
         !read_switch(json_member(kwargs, "thinking"), "chat_template_kwargs.thinking", &on, e) ||
         !read_switch(json_member(r->body, "enable_thinking"), "enable_thinking", &on, e) ||
         !read_switch(json_member(r->body, "think"), "think", &on, e) ||
-        !read_switch(json_member(r->body, "thinking"), "thinking", &on, e) || !read_effort(r, &effort, e))
+        !read_switch(json_member(r->body, "thinking"), "thinking", &on, e) || !read_effort(r, &effort, e) ||
+        !field_int(json_member(r->body, "thinking"), "budget_tokens", 1, UINT32_MAX, &budget, e))
         return false;
+    r->think_budget = (uint32_t)budget;
     const bool said = effort.size > 0;
     if (!said && o->effort)
         effort = slice_of(o->effort);

@@ -23,7 +23,8 @@ typedef struct chat_request {
     size_t n_stops;
     chat_mode mode;
     uint32_t effort;
-    bool effort_lowered; /* max was asked for, high is given */
+    bool effort_lowered;   /* max was asked for, high is given */
+    uint32_t think_budget; /* tokens of reasoning; 0: no limit (3.7) */
     tool_choice choice;
     slice choice_name;
     bool parallel_calls;

@@ -63,6 +63,8 @@ static void add_headers(exchange *x, struct MHD_Response *response, const char *
 {
     MHD_add_response_header(response, "Content-Type", type);
     MHD_add_response_header(response, "x-request-id", x->id);
+    if (x->st && completion_effort(x->st))
+        MHD_add_response_header(response, "x-ds4-effort", completion_effort(x->st));
     if (x->s->options.cors) {
         MHD_add_response_header(response, "Access-Control-Allow-Origin", "*");
         MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
@@ -451,9 +453,12 @@ ds4_status server_open(server **out, engine *e, sched *sc, const server_options 
     s->started_us = clock_monotonic_us();
     snprintf(s->model_name, sizeof s->model_name, "%.*s", (int)about->name.size, about->name.data);
     snprintf(s->fingerprint, sizeof s->fingerprint, "ds4-%s", about->fingerprint);
-    s->context =
-        (completion_context){ e, sc, &s->options, options->n_model_names ? options->model_names[0] : s->model_name,
-                              s->fingerprint };
+    s->context = (completion_context){ e,
+                                       sc,
+                                       &s->options,
+                                       options->n_model_names ? options->model_names[0] : s->model_name,
+                                       s->fingerprint,
+                                       &s->counters.escapes };
     ds4_status status = bind_socket(s, err);
     if (status == DS4_OK)
         status = watch_open(&s->watch, &s->options, &s->counters.disconnected, err);

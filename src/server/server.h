@@ -44,6 +44,7 @@ typedef struct server_options {
     uint32_t max_tokens;    /* -n */
     uint32_t max_min_ctx;   /* effort max needs a context of this size; 0: no gate (--think-max-min-ctx) */
     bool honor_sampling;    /* client sampling also in thinking mode (protocol 5.2) */
+    bool no_grammar;        /* structure of tool blocks is not bound to their grammar (protocol 3.2) */
     uint32_t think_budget;  /* 0: none */
     uint32_t reply_reserve; /* --hard-limit-reply-budget: reasoning is closed when this much of max_tokens is left */
 } server_options;

@@ -9,28 +9,23 @@ typedef struct bpe_symbol {
     int32_t previous, next; /* -1: none */
 } bpe_symbol;
 
-/* Stale when its left symbol or its neighbour has changed since: then `pair` no longer holds. */
+/* A possible merge. Stale when its left symbol or its neighbour has changed since: then `pair` no longer holds. */
 typedef struct bpe_candidate {
-    uint32_t rank;
-    int32_t left;
+    uint64_t order; /* rank << 32 | left: lower rank first, of equal ones the leftmost */
     uint64_t pair;
-    uint32_t id;
 } bpe_candidate;
 
-enum { PIECE_BYTES_MAX = 1 << 30 };
-
-/* Lower rank first; of equal ones the leftmost. */
-static bool before(const bpe_candidate *a, const bpe_candidate *b)
-{
-    return a->rank != b->rank ? a->rank < b->rank : a->left < b->left;
-}
+enum {
+    PIECE_BYTES_MAX = 1 << 30,
+    WAYS = 4 /* children of a heap node: they share a cache line, and the heap is half as deep */
+};
 
 static void heap_push(bpe_candidate *heap, size_t *n, bpe_candidate c)
 {
     size_t i = (*n)++;
-    while (i > 0 && before(&c, &heap[(i - 1) / 2])) {
-        heap[i] = heap[(i - 1) / 2];
-        i = (i - 1) / 2;
+    while (i > 0 && c.order < heap[(i - 1) / WAYS].order) {
+        heap[i] = heap[(i - 1) / WAYS];
+        i = (i - 1) / WAYS;
     }
     heap[i] = c;
 }
@@ -39,12 +34,15 @@ static bpe_candidate heap_pop(bpe_candidate *heap, size_t *n)
 {
     const bpe_candidate top = heap[0], last = heap[--*n];
     size_t i = 0;
-    for (size_t child; (child = 2 * i + 1) < *n; i = child) {
-        if (child + 1 < *n && before(&heap[child + 1], &heap[child]))
-            child++;
-        if (!before(&heap[child], &last))
+    for (size_t first; (first = WAYS * i + 1) < *n;) {
+        const size_t end = first + WAYS < *n ? first + WAYS : *n;
+        size_t child = first;
+        for (size_t k = first + 1; k < end; k++)
+            child = heap[k].order < heap[child].order ? k : child;
+        if (heap[child].order >= last.order)
             break;
         heap[i] = heap[child];
+        i = child;
     }
     heap[i] = last;
     return top;
@@ -81,7 +79,7 @@ static void consider(const text_tokenizer *t, bpe_scratch *s, size_t *n_heap, in
         return;
     const merge_slot *merge = merge_find(t, s->symbols[left].id, s->symbols[right].id);
     if (merge)
-        heap_push(s->heap, n_heap, (bpe_candidate){ merge->rank, left, merge->pair, merge->id });
+        heap_push(s->heap, n_heap, (bpe_candidate){ (uint64_t)merge->rank << 32 | (uint32_t)left, merge->pair });
 }
 
 ds4_status bpe_encode(const text_tokenizer *t, bpe_scratch *s, slice piece, token_list *out)
@@ -97,18 +95,19 @@ ds4_status bpe_encode(const text_tokenizer *t, bpe_scratch *s, slice piece, toke
         consider(t, s, &n_heap, i);
     while (n_heap > 0) {
         const bpe_candidate c = heap_pop(s->heap, &n_heap);
-        bpe_symbol *left = &s->symbols[c.left];
+        const int32_t at = (int32_t)(uint32_t)c.order;
+        bpe_symbol *left = &s->symbols[at];
         const int32_t right = left->next;
         /* A symbol that was merged away has id UINT32_MAX, which is in no pair. */
         if (right < 0 || pair_of(left->id, s->symbols[right].id) != c.pair)
             continue;
-        left->id = c.id;
+        left->id = merge_find(t, left->id, s->symbols[right].id)->id;
         left->next = s->symbols[right].next;
         s->symbols[right].id = UINT32_MAX;
         if (left->next >= 0)
-            s->symbols[left->next].previous = c.left;
+            s->symbols[left->next].previous = at;
         consider(t, s, &n_heap, left->previous);
-        consider(t, s, &n_heap, c.left);
+        consider(t, s, &n_heap, at);
     }
     for (int32_t i = n ? 0 : -1; status == DS4_OK && i >= 0; i = s->symbols[i].next)
         status = token_list_append(out, s->symbols[i].id);

@@ -44,7 +44,6 @@ ds4_status text_encode_spans(const text_tokenizer *t, const text_spans *spans, t
         const text_span *span = &spans->items[i];
         switch (span->kind) {
         case TEXT_SPAN_TEXT: status = encode(&e, span->text); break;
-        case TEXT_SPAN_TOKENS: status = token_list_append_all(out, span->ids, span->n_ids); break;
         case TEXT_SPAN_CONTROL:
             if (t->specials[span->special] == TEXT_NO_TOKEN) {
                 bpe_scratch_free(&e.scratch);

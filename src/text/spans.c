@@ -1,7 +1,6 @@
 #include "text/text.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { SPANS_BYTES_MAX = 1 << 30 };
 
@@ -45,18 +44,6 @@ ds4_status text_spans_text(text_spans *spans, slice text)
     return text.size ? buffer_append_slice(&spans->open_text, text) : DS4_OK;
 }
 
-ds4_status text_spans_tokens(text_spans *spans, const uint32_t *ids, size_t n)
-{
-    const ds4_status status = text_spans_seal(spans);
-    if (status != DS4_OK || n == 0)
-        return status;
-    uint32_t *copy = arena_alloc_array(&spans->memory, n, sizeof *copy);
-    if (!copy)
-        return DS4_ERR_NO_MEMORY;
-    memcpy(copy, ids, n * sizeof *copy);
-    return append(spans, (text_span){ .kind = TEXT_SPAN_TOKENS, .ids = copy, .n_ids = n });
-}
-
 void text_spans_free(text_spans *spans)
 {
     arena_free(&spans->memory);
@@ -72,10 +59,8 @@ ds4_status text_spans_print(const text_spans *spans, buffer *out)
         const text_span *span = &spans->items[i];
         if (span->kind == TEXT_SPAN_CONTROL)
             status = buffer_append_text(out, text_special_spelling(span->special));
-        else if (span->kind == TEXT_SPAN_TEXT)
+        else
             status = buffer_append_slice(out, span->text);
-        for (size_t k = 0; status == DS4_OK && span->kind == TEXT_SPAN_TOKENS && k < span->n_ids; k++)
-            status = buffer_printf(out, "[%u]", (unsigned)span->ids[k]);
     }
     return status == DS4_OK ? buffer_append_slice(out, buffer_slice(&spans->open_text)) : status;
 }

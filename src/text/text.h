@@ -49,15 +49,13 @@ bool text_is_control(const text_tokenizer *tokenizer, uint32_t id); /* the contr
 void text_fingerprint(const text_tokenizer *tokenizer, hash_stream *into);
 
 /* What rendering produces. CONTROL spans are the only way to a control token; TEXT is never scanned for spellings
- * (section 1.4, injection safety). TOKENS are ids this server itself sampled and recorded. */
-typedef enum text_span_kind { TEXT_SPAN_CONTROL, TEXT_SPAN_TEXT, TEXT_SPAN_TOKENS } text_span_kind;
+ * (section 1.4, injection safety). */
+typedef enum text_span_kind { TEXT_SPAN_CONTROL, TEXT_SPAN_TEXT } text_span_kind;
 
 typedef struct text_span {
     text_span_kind kind;
     text_special special; /* CONTROL */
     slice text;           /* TEXT; the list's memory */
-    const uint32_t *ids;  /* TOKENS; [n_ids], the list's memory */
-    size_t n_ids;
 } text_span;
 
 /* A growing list of spans; adjacent TEXT is joined, whatever its origin, so that ids equal those of the joined text.
@@ -71,10 +69,9 @@ typedef struct text_spans {
 
 ds4_status text_spans_control(text_spans *spans, text_special special);
 ds4_status text_spans_text(text_spans *spans, slice text);
-ds4_status text_spans_tokens(text_spans *spans, const uint32_t *ids, size_t n);
 ds4_status text_spans_seal(text_spans *spans); /* call before reading items; appending may go on afterwards */
 void text_spans_free(text_spans *spans);
-/* The rendered text with specials spelled out (/apply-template, traces, test vectors). */
+/* The rendered text with specials spelled out: for people, and for test vectors. */
 ds4_status text_spans_print(const text_spans *spans, buffer *out);
 
 /* Appends the ids of sealed spans. A CONTROL whose token the file lacks is UNSUPPORTED. */

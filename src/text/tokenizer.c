@@ -227,7 +227,8 @@ static ds4_status find_bytes(loader *l)
         if (c >= 0x80)
             text[0] = (char)(0xc0 | c >> 6), text[1] = (char)(0x80 | (c & 63));
         const uint32_t id = id_of(l, (slice){ text, c < 0x80 ? 1 : 2 });
-        if (id == TEXT_NO_TOKEN || l->t->control[id])
+        const slice piece = id == TEXT_NO_TOKEN ? (slice){ 0 } : l->t->pieces[id];
+        if (id == TEXT_NO_TOKEN || l->t->control[id] || piece.size != 1 || (uint8_t)piece.data[0] != l->byte_of[c])
             return ds4_fail(l->err, DS4_ERR_CORRUPT, "the vocabulary has no plain token for byte 0x%02x",
                             l->byte_of[c]);
         l->t->by_byte[l->byte_of[c]] = id;
@@ -249,6 +250,14 @@ const merge_slot *merge_find(const text_tokenizer *t, uint32_t left, uint32_t ri
     return slot->pair == UINT64_MAX ? NULL : slot;
 }
 
+/* Are the bytes of `id` those of its parts? Not if the file marks one of them as unused, which is then literal text. */
+static bool is_joined(const text_tokenizer *t, uint32_t left, uint32_t right, uint32_t id)
+{
+    const slice a = t->pieces[left], b = t->pieces[right], whole = t->pieces[id];
+    return whole.size == a.size + b.size && slice_equal((slice){ whole.data, a.size }, a) &&
+           slice_equal((slice){ whole.data + a.size, b.size }, b);
+}
+
 /* "A B": the space between is the only one, for the alphabet has none. */
 static ds4_status add_merge(loader *l, slice rule, uint32_t rank)
 {
@@ -267,8 +276,9 @@ static ds4_status add_merge(loader *l, slice rule, uint32_t rank)
     if (left == TEXT_NO_TOKEN || right == TEXT_NO_TOKEN || id == TEXT_NO_TOKEN)
         return ds4_fail(l->err, DS4_ERR_CORRUPT, "merge %" PRIu32 " ('%s') names a token that is not in the vocabulary",
                         rank, gguf_show(rule, shown));
-    if (l->t->control[id] || l->t->control[left] || l->t->control[right])
-        return DS4_OK; /* left out: text must never become a control token, whatever a file says */
+    /* Left out, whatever a file says: text must never become a control token, and must come back as it was. */
+    if (l->t->control[id] || l->t->control[left] || l->t->control[right] || !is_joined(l->t, left, right, id))
+        return DS4_OK;
     merge_slot *slot = merge_slot_of(l->t, (uint64_t)left << 32 | right);
     if (slot->pair == UINT64_MAX) /* of equal rules the first, which has the lower rank */
         *slot = (merge_slot){ (uint64_t)left << 32 | right, rank, id };

@@ -17,8 +17,10 @@ static char *bytes;
 /* Tokens of one byte and a few that cross from tag to value, or from tag to tag. */
 static int open_tokenizer(void **state)
 {
-    static const char *const merges[] = { "i n",      "v o", "in vo", "t o", "to o", "\" >", "\"> \u010a",
-                                          "> \u010a", "] }", "\" ,",  "< /", "t r",  "tr u", "tru e" };
+    static const char *const merges[] = {
+        "i n",  "v o", "in vo", "t o",  "to o",  "\" >",  "\"> \u010a", "> \u010a",        "] }",
+        "\" ,", "< /", "t r",   "tr u", "tru e", "\"> 7", "\"> x",      "\">\u010a \u010a"
+    };
     gguf_builder b = { 0 };
     size_t size;
     (void)state;
@@ -41,7 +43,7 @@ static int close_tokenizer(void **state)
     return 0;
 }
 
-/* `closed` knows its keys, `open` welcomes others, `bare` says nothing of its parameters. */
+/* `closed` knows its keys, `closer` welcomes others, `bare` says nothing of its parameters, `none` has none. */
 static const chat_tool tools[] = {
     { SLICE("closed"),
       SLICE("{\"name\":\"closed\",\"parameters\":{\"properties\":{\"s\":{\"type\":\"string\"},\"n\":{\"type\":"
@@ -49,9 +51,13 @@ static const chat_tool tools[] = {
     { SLICE("closer"), SLICE("{\"name\":\"closer\",\"parameters\":{\"properties\":{\"k\":{\"type\":\"string\"}},"
                              "\"additionalProperties\":true}}") },
     { SLICE("bare"), SLICE("{\"name\":\"bare\"}") },
+    { SLICE("none"), SLICE("{\"name\":\"none\",\"parameters\":{\"properties\":{}}}") },
 };
+enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 
-static const chat_parser_options canonical = { .allow_tools = true, .grammar = true, .tools = tools, .n_tools = 3 };
+static const chat_parser_options canonical = {
+    .allow_tools = true, .grammar = true, .tools = tools, .n_tools = N_TOOLS
+};
 
 typedef struct seen {
     buffer name, arguments, reasoning, content;
@@ -62,7 +68,7 @@ static void check_call(const seen *s)
 {
     json_value *value;
     bool known = false;
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < N_TOOLS; i++)
         known = known || slice_equal(tools[i].name, buffer_slice(&s->name));
     assert_true(known);
     assert_int_equal(json_parse(&value, buffer_slice(&s->arguments), NULL, NULL), DS4_OK);
@@ -142,15 +148,16 @@ static int first_refused(const char *text, const chat_parser_options *options)
 #define INVOKE(name) "<" DSML "invoke name=\"" name "\">\n"
 #define PARAMETER(key, string, value)                                                                                  \
     "<" DSML "parameter name=\"" key "\" string=\"" string "\">" value "</" DSML "parameter>\n"
-#define INVOKE_END "</" DSML "invoke>\n"
-#define CLOSE      "</" DSML "tool_calls>"
+#define INVOKE_END  "</" DSML "invoke>\n"
+#define EMPTY(name) INVOKE(name) "\n" INVOKE_END
+#define CLOSE       "</" DSML "tool_calls>"
 
 static void what_is_canonical_is_allowed(void **state)
 {
     static const char *const texts[] = {
         "Well.\n\n" OPEN INVOKE("closed") PARAMETER("s", "true", "a </div> & <" DSML "b> \"c\"\n") INVOKE_END CLOSE,
-        OPEN INVOKE("closed") PARAMETER("n", "false", "-12.5e+3") PARAMETER("s", "true", "") INVOKE_END INVOKE("bare")
-            INVOKE_END CLOSE,
+        OPEN INVOKE("closed") PARAMETER("n", "false", "-12.5e+3") PARAMETER("s", "true", "") INVOKE_END EMPTY("bare")
+            EMPTY("none") CLOSE,
         OPEN INVOKE("closed") PARAMETER("\u00fc", "false", "[1, {\"a\": [true, null, \"x\\u00e4<\"]}]")
             INVOKE_END CLOSE,
         OPEN INVOKE("closed") PARAMETER("any", "true", "1") PARAMETER("n", "false", "0") INVOKE_END CLOSE,
@@ -187,18 +194,22 @@ static void what_is_not_canonical_is_refused(void **state)
         OPEN INVOKE("closed") CLOSE,
         OPEN INVOKE("bare") PARAMETER("a<b", "true", ""),
         OPEN INVOKE("bare") PARAMETER("", "true", ""),
-        OPEN INVOKE("bare") INVOKE_END CLOSE "\n", /* the end is the end: checked below */
+        OPEN INVOKE("bare") INVOKE_END, /* an empty line stands where parameters are missing, and only there */
+        OPEN INVOKE("closed") PARAMETER("s", "true", "") "\n" INVOKE_END,
+        OPEN INVOKE("none") "<",
+        OPEN INVOKE("closer") PARAMETER("k", "true", "") PARAMETER("x", "false", "{} "),
     };
-    const size_t n = sizeof texts / sizeof texts[0] - 1;
+    const size_t n = sizeof texts / sizeof texts[0] - 1; /* the last is legal */
     chat_parser_options one = canonical;
     (void)state;
     for (size_t i = 0; i < n; i++)
         if (first_refused(texts[i], &canonical) < 0)
             fail_msg("'%s' was allowed", texts[i]);
-    assert_int_equal(first_refused(OPEN INVOKE("bare") INVOKE_END INVOKE("bare") INVOKE_END CLOSE, &canonical), -1);
+    assert_int_equal(first_refused(texts[n], &canonical), -1);
+    assert_int_equal(first_refused(OPEN EMPTY("bare") EMPTY("bare") CLOSE, &canonical), -1);
     one.one_call = true;
-    assert_true(first_refused(OPEN INVOKE("bare") INVOKE_END INVOKE("bare") INVOKE_END CLOSE, &one) > 0);
-    assert_int_equal(first_refused(OPEN INVOKE("bare") INVOKE_END CLOSE, &one), -1);
+    assert_true(first_refused(OPEN EMPTY("bare") EMPTY("bare") CLOSE, &one) > 0);
+    assert_int_equal(first_refused(OPEN EMPTY("bare") CLOSE, &one), -1);
     one.grammar = false;
     for (size_t i = 0; i < n; i++)
         assert_int_equal(first_refused(texts[i], &one), -1);
@@ -210,7 +221,7 @@ static void profiles_have_their_own_tags(void **state)
     chat_parser_options spaced = canonical;
     (void)state;
     spaced.profile = CHAT_V4_1;
-    assert_int_equal(first_refused("<" DSML " calls>\n<" DSML " invoke name=\"bare\">\n</" DSML " invoke>\n</" DSML
+    assert_int_equal(first_refused("<" DSML " calls>\n<" DSML " invoke name=\"bare\">\n\n</" DSML " invoke>\n</" DSML
                                    " calls>",
                                    &spaced),
                      -1);
@@ -235,19 +246,24 @@ static uint32_t any_allowed(chat_parser *p, test_random *random)
                                                     : all[test_random_below(random, n)];
 }
 
+/* For every profile, and for blocks of one call, too. */
 static void nothing_that_is_allowed_breaks_a_block(void **state)
 {
     static const char payload[] = "a<</&\" \n\xc3\xa4>";
     uint32_t n_whole = 0, n_calls = 0;
     (void)state;
     for (uint64_t seed = 1; seed <= 300; seed++) {
+        chat_parser_options options = canonical;
+        options.one_call = seed % 3 == 0;
+        options.profile = seed % 2 ? CHAT_V4 : CHAT_V4_1;
+
         test_random random = test_random_seeded(seed);
         const uint32_t mark = text_special_id(tokenizer, TEXT_DSML);
         chat_verdict verdict = CHAT_GO_ON;
         chat_outcome outcome;
         chat_parser *p;
         seen s = { 0 };
-        assert_int_equal(chat_parser_new(&p, tokenizer, &canonical, on_event, &s, NULL), DS4_OK);
+        assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &s, NULL), DS4_OK);
         feed(p, of_byte('<'));
         feed(p, mark);
         for (int i = 0; i < 2000 && verdict == CHAT_GO_ON; i++) {
@@ -263,6 +279,7 @@ static void nothing_that_is_allowed_breaks_a_block(void **state)
         assert_int_equal(outcome, verdict == CHAT_GO_ON ? CHAT_OUTCOME_LENGTH : CHAT_OUTCOME_TOOL_CALLS);
         assert_int_equal(s.content.size, 0);
         assert_int_equal(s.n_calls, chat_parser_n_calls(p));
+        assert_true(s.n_calls <= 1 || !options.one_call);
         n_whole += outcome == CHAT_OUTCOME_TOOL_CALLS;
         n_calls += s.n_calls;
         chat_parser_free(p);
@@ -270,6 +287,92 @@ static void nothing_that_is_allowed_breaks_a_block(void **state)
     }
     printf("%u of 300 blocks ended by themselves, with %u calls\n", n_whole, n_calls);
     assert_true(n_whole > 150);
+}
+
+/* A model that always prefers one more parameter, or one more byte of a name: the grammar ends both. */
+static void parameters_and_names_come_to_an_end(void **state)
+{
+    /* In `wanted`, the first byte that is allowed comes next; 0xFF is the DSML token. */
+    static const struct {
+        const char *start, *wanted;
+    } cases[] = { { OPEN INVOKE("closed"), "\n<\xff/pas>" },
+                  { OPEN INVOKE("none"), "\n<\xff/pas>" },
+                  { OPEN INVOKE("bare") "<" DSML "parameter name=\"", "\n</\xffp>" } };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *wanted = cases[i].wanted;
+        chat_parser_options options = canonical;
+        options.one_call = true;
+        const uint32_t mark = text_special_id(tokenizer, TEXT_DSML);
+        token_list ids = { 0 };
+        chat_verdict verdict = CHAT_GO_ON;
+        chat_outcome outcome;
+        chat_parser *p;
+        seen s = { 0 };
+        assert_int_equal(text_encode_with_specials(tokenizer, slice_of(cases[i].start), &ids, NULL), DS4_OK);
+        assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &s, NULL), DS4_OK);
+        for (size_t k = 0; k < ids.n; k++)
+            feed(p, ids.ids[k]);
+        for (int n = 0; verdict == CHAT_GO_ON; n++) {
+            uint32_t id = TEXT_NO_TOKEN;
+            assert_true(n < 4000);
+            if (chat_parser_allows(p, text_special_id(tokenizer, TEXT_EOS))) { /* payload */
+                feed(p, of_byte('<'));
+                feed(p, of_byte('/'));
+                verdict = feed(p, mark);
+                continue;
+            }
+            for (size_t w = 0; id == TEXT_NO_TOKEN && wanted[w]; w++) {
+                const uint32_t one = wanted[w] == '\xff' ? mark : of_byte(wanted[w]);
+                id = chat_parser_allows(p, one) ? one : id;
+            }
+            for (uint32_t any = 0; id == TEXT_NO_TOKEN && any < text_n_tokens(tokenizer); any++)
+                id = chat_parser_allows(p, any) ? any : id;
+            assert_int_not_equal(id, TEXT_NO_TOKEN);
+            verdict = feed(p, id);
+        }
+        assert_int_equal(chat_parser_finish(p, false, &outcome, NULL), DS4_OK);
+        assert_int_equal(outcome, CHAT_OUTCOME_TOOL_CALLS);
+        chat_parser_free(p);
+        token_list_free(&ids);
+        free_seen(&s);
+    }
+}
+
+/* A token may hold the end of a tag and the beginning of the value. */
+static void a_token_that_crosses_into_a_value_is_looked_at_whole(void **state)
+{
+    const struct {
+        const char *before, *token;
+        bool allowed;
+    } list[] = {
+        { OPEN INVOKE("closed") "<" DSML "parameter name=\"n\" string=\"false", "\">7", true },
+        { OPEN INVOKE("closed") "<" DSML "parameter name=\"n\" string=\"false", "\">x", false },
+        { OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true", "\">x", true },
+        { OPEN "<" DSML "invoke name=\"none", "\">\n\n", true },
+        { OPEN "<" DSML "invoke name=\"none", "\">x", false },
+        { "</" DSML, "x", true }, /* a closing tag of nothing is not bound */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        token_list ids = { 0 };
+        chat_parser *p;
+        seen s = { 0 };
+        assert_int_equal(text_encode_with_specials(tokenizer, slice_of(list[i].before), &ids, NULL), DS4_OK);
+        assert_int_equal(chat_parser_new(&p, tokenizer, &canonical, on_event, &s, NULL), DS4_OK);
+        for (size_t k = 0; k < ids.n; k++)
+            feed(p, ids.ids[k]);
+        uint32_t whole = TEXT_NO_TOKEN;
+        for (uint32_t id = 0; id < text_n_tokens(tokenizer); id++)
+            if (slice_equal(text_piece(tokenizer, id), slice_of(list[i].token)))
+                whole = id;
+        assert_int_not_equal(whole, TEXT_NO_TOKEN);
+        if (chat_parser_allows(p, whole) != list[i].allowed)
+            fail_msg("'%s' after '%s'", list[i].token, list[i].before);
+        chat_parser_free(p);
+        token_list_free(&ids);
+        free_seen(&s);
+    }
 }
 
 /* 3.4: a block that is opened while the model thinks. */
@@ -348,9 +451,14 @@ static void the_scan_knows_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_canonical_is_allowed),    cmocka_unit_test(what_is_not_canonical_is_refused),
-        cmocka_unit_test(profiles_have_their_own_tags),    cmocka_unit_test(nothing_that_is_allowed_breaks_a_block),
-        cmocka_unit_test(a_block_in_reasoning_is_noticed), cmocka_unit_test(the_scan_knows_json),
+        cmocka_unit_test(what_is_canonical_is_allowed),
+        cmocka_unit_test(what_is_not_canonical_is_refused),
+        cmocka_unit_test(profiles_have_their_own_tags),
+        cmocka_unit_test(nothing_that_is_allowed_breaks_a_block),
+        cmocka_unit_test(parameters_and_names_come_to_an_end),
+        cmocka_unit_test(a_token_that_crosses_into_a_value_is_looked_at_whole),
+        cmocka_unit_test(a_block_in_reasoning_is_noticed),
+        cmocka_unit_test(the_scan_knows_json),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }

@@ -173,6 +173,14 @@ static void answers_are_understood(void **state)
         { CALL(INVOKE("f", "<" DSML "parameter name=\"o\">" PARAMETER(
                                "a", "true", PARAMETER("b", "true", "c")) "</" DSML "parameter>")),
           "[0 f {\"o\":{\"a\":{\"b\":\"c\"}}}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        /* what a parameter holds is kept: there a control token is what it looks like */
+        { CALL(INVOKE("f", PARAMETER("s", "true", "a<think>b</think>\uff5c<\uff5cUser\uff5c>"))),
+          "[0 f {\"s\":\"a<think>b</think>\uff5c<\uff5cUser\uff5c>\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        /* calls without a wrapper, and what ends them */
+        { "ok\n" INVOKE("f", "") "\n" INVOKE("g", "") "\nx", "C:ok[0 f {}][1 g {}]", CHAT_OUTCOME_TOOL_CALLS, false,
+          true, false },
+        { INVOKE("f", "") "\n" PARAMETER("s", "true", "x"), "[0 f {}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { INVOKE("f", "") "</" DSML "tool_calls>", "[0 f {}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         /* nothing after a block that cannot be read is executed */
         { "<" DSML "tool_calls>\nhm\n" CALL(INVOKE("f", "")) END, "C:<" DSML "tool_calls>\nhm\n" CALL(INVOKE("f", "")),
           CHAT_OUTCOME_STOP, false, true, false },
@@ -183,6 +191,88 @@ static void answers_are_understood(void **state)
         /* without tools the markup is text */
         { "x " DSML " y" END, "C:x " DSML " y", CHAT_OUTCOME_STOP, false, false, false },
         { "```\n<tool_calls>\n```" END, "C:```\n<tool_calls>\n```", CHAT_OUTCOME_STOP, false, true, false },
+        /* fences: closed by as many back-ticks, alone on their line */
+        { "```xml\n<tool_calls>\n" END, "C:```xml\n<tool_calls>\n", CHAT_OUTCOME_STOP, false, true, false },
+        { "````\n```\n<tool_calls>\n<invoke name=\"f\">" END, "C:````\n```\n<tool_calls>\n<invoke name=\"f\">",
+          CHAT_OUTCOME_STOP, false, true, false },
+        { "```\n```x\n<tool_calls>\n<invoke name=\"f\">" END, "C:```\n```x\n<tool_calls>\n<invoke name=\"f\">",
+          CHAT_OUTCOME_STOP, false, true, false },
+        { "```\n``` \n<tool_calls>\n<invoke name=\"f\">\n</invoke>\n</tool_calls>", "C:```\n```[0 f {}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { "`` \n<tool_calls>\n<invoke name=\"f\">\n</invoke>\n</tool_calls>", "C:``[0 f {}]", CHAT_OUTCOME_TOOL_CALLS,
+          false, true, false },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        check(&list[i], NULL, 0);
+}
+
+/* 3.4: what models write instead of the canonical form, and means the same call. */
+static void near_misses_are_repaired(void **state)
+{
+    static const char *const forms[] = {
+        /* bars missing or doubled, in plain text and around the token */
+        "<DSML\uff5ctool_calls>\n<DSML\uff5cinvoke name=\"f\">\n<DSML\uff5cparameter name=\"s\" string=\"true\">x"
+        "</DSML\uff5cparameter>\n</DSML\uff5cinvoke>\n</DSML\uff5ctool_calls>",
+        "<\uff5c\uff5c"
+        "DSML\uff5c\uff5ctool_calls>\n<\uff5c\uff5c"
+        "DSML\uff5c\uff5cinvoke name=\"f\">\n"
+        "<parameter name=\"s\" string=\"true\">x</parameter>\n</invoke>\n</tool_calls>",
+        "<" DSML "\uff5ctool_calls>\n<" DSML
+        "\uff5cinvoke name=\"f\">\n" PARAMETER("s", "true", "x") "\n</" DSML "\uff5cinvoke>\n</" DSML "tool_calls>",
+        /* names of the other profile */
+        "<" DSML " calls>\n<" DSML " invoke name=\"f\">\n<" DSML " parameter name=\"s\" string=\"true\">x</" DSML
+        " parameter>\n</" DSML " invoke>\n</" DSML " calls>",
+        /* attributes in another order, other quotes, none where the schema knows, more white space or none */
+        CALL(INVOKE("f", "<" DSML "parameter string=\"true\" name=\"s\">x</" DSML "parameter>")),
+        CALL("<" DSML "invoke name=\u201cf\u201d>\n<" DSML "parameter name='s' string=\u201dtrue\u201d>x</" DSML
+             "parameter>\n</" DSML "invoke>"),
+        CALL(INVOKE("f", "<" DSML "parameter name=\"s\">x</" DSML "parameter>")),
+        "<" DSML "tool_calls>\n\n  <" DSML "invoke  name = \"f\" >\t<" DSML
+        "parameter\nname=\"s\" string=\"true\">x</" DSML "parameter></" DSML "invoke></" DSML "tool_calls >",
+        "<" DSML "tool_calls><" DSML "invoke name=\"f\">" PARAMETER("s", "true", "x") "</" DSML "invoke></" DSML
+                                                                                      "tool_calls>",
+        /* the block's end, or all of its wrapper, is missing */
+        "<" DSML "tool_calls>\n" INVOKE("f", PARAMETER("s", "true", "x")) END,
+        "<" DSML "tool_calls>\n" INVOKE("f", PARAMETER("s", "true", "x")) "\n" END,
+        INVOKE("f", PARAMETER("s", "true", "x")) END,
+        "<invoke name=\"f\">\n<parameter name=\"s\">x</parameter>\n</invoke>" END,
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
+        check(&(expectation){ forms[i], "[0 f {\"s\":\"x\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false }, NULL, 0);
+}
+
+/* 3.4, the rows of the fallback table, and what is never repaired. */
+static void what_cannot_be_repaired_is_text_or_an_error(void **state)
+{
+    static const expectation list[] = {
+        /* a closing tag without an opening one is ignored */
+        { "a</" DSML "tool_calls>b" END, "C:ab", CHAT_OUTCOME_STOP, false, true, false },
+        /* cut off in a block: completed calls stay, the partial one's arguments stay open */
+        { "<" DSML "tool_calls>\n" INVOKE("f", PARAMETER("s", "true", "x")) "\n<" DSML "invoke name=\"g\">\n<" DSML
+                                                                            "parameter name=\"a\" string=\"true\">hal",
+          "[0 f {\"s\":\"x\"}][1 g {\"a\":\"hal", CHAT_OUTCOME_LENGTH, false, true, true },
+        { "ok\n\n<" DSML "tool_calls>\n<" DSML "inv", "C:ok\n\n<" DSML "tool_calls>\n<" DSML "inv", CHAT_OUTCOME_LENGTH,
+          false, true, true },
+        { "ok\n\n<" DSML "tool_calls>\n<" DSML "inv" END, "C:ok\n\n<" DSML "tool_calls>\n<" DSML "inv",
+          CHAT_OUTCOME_STOP, false, true, false },
+        /* an unclosed value, an unclosed call, text between tags, a call without a name, an empty block */
+        { "<" DSML "tool_calls>\n<" DSML "invoke name=\"f\">\n<" DSML "parameter name=\"s\" string=\"true\">x</" DSML
+          "invoke>\n</" DSML "tool_calls>" END,
+          "[0 f {\"s\":\"x</" DSML "invoke>\\n</" DSML "tool_calls>", CHAT_OUTCOME_BROKEN, false, true, false },
+        { CALL("<" DSML "invoke name=\"f\">\n"), "[0 f ", CHAT_OUTCOME_BROKEN, false, true, false },
+        { CALL(INVOKE("f", "text")), "[0 f ", CHAT_OUTCOME_BROKEN, false, true, false },
+        { CALL(INVOKE("f", "") "and"), "[0 f {}]", CHAT_OUTCOME_BROKEN, false, true, false },
+        { CALL("<" DSML "invoke>\n</" DSML "invoke>"), "C:" CALL("<" DSML "invoke>\n</" DSML "invoke>"),
+          CHAT_OUTCOME_STOP, false, true, false },
+        { CALL("") END, "C:" CALL(""), CHAT_OUTCOME_STOP, false, true, false },
+        /* plain names count only at the start of a line */
+        { "see <tool_calls> and <invoke name=\"f\">" END, "C:see <tool_calls> and <invoke name=\"f\">",
+          CHAT_OUTCOME_STOP, false, true, false },
+        /* a character that is cut off, and bytes that are none */
+        { "a\xe2\x82" END, "C:a\ufffd", CHAT_OUTCOME_STOP, false, true, false },
+        { "a\xff</think>b" END, "R:a\ufffdC:b", CHAT_OUTCOME_STOP, true, true, false },
     };
     (void)state;
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
@@ -235,6 +325,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_understood),
+        cmocka_unit_test(near_misses_are_repaired),
+        cmocka_unit_test(what_cannot_be_repaired_is_text_or_an_error),
         cmocka_unit_test(stop_strings_end_content_and_only_content),
         cmocka_unit_test(only_payload_is_sampled),
     };

@@ -186,21 +186,63 @@ static void a_conversation_that_ends_with_calls_is_refused(void **state)
     text_spans_free(&spans);
 }
 
+/* 2.1: what a model's file says of itself, in any of four places. */
+static void profiles_are_found_in_names(void **state)
+{
+    const slice none = { 0 };
+    (void)state;
+    assert_int_equal(chat_profile_detect(none, none, none, none), CHAT_V4);
+    assert_int_equal(chat_profile_detect(SLICE("DeepSeek V4 Flash"), none, none, SLICE("flash-q2.gguf")), CHAT_V4);
+    assert_int_equal(chat_profile_detect(SLICE("DeepSeek V4 Flash"), SLICE("0731"), none, none), CHAT_V4_0731);
+    assert_int_equal(chat_profile_detect(none, none, none, SLICE("DeepSeek-V4-Flash-0731-Q8_0.gguf")), CHAT_V4_0731);
+    assert_int_equal(chat_profile_detect(SLICE("DeepSeek-V4.1"), none, none, none), CHAT_V4_1);
+    assert_int_equal(chat_profile_detect(none, none, SLICE("v4."), none), CHAT_V4);
+    assert_string_equal(chat_profile_name(CHAT_V4_1), "v4.1");
+}
+
+/* The table of 2.6, all of it; the number counts for v4.1 only. */
 static void efforts_have_their_modes(void **state)
 {
+    enum { NONE = CHAT_THINK_NONE, LOW = CHAT_THINK_LOW, HIGH = CHAT_THINK_HIGH, MAX = CHAT_THINK_MAX };
+    static const struct {
+        const char *word;
+        int v4, v4_0731;
+        uint32_t v4_1; /* 0: no thinking */
+    } table[] = {
+        { "none", NONE, NONE, 0 },   { "off", NONE, NONE, 0 },   { "minimal", HIGH, LOW, 25 }, { "low", HIGH, LOW, 25 },
+        { "medium", HIGH, LOW, 50 }, { "high", HIGH, HIGH, 50 }, { "xhigh", HIGH, HIGH, 75 },  { "max", MAX, MAX, 100 },
+        { "1", HIGH, LOW, 1 },       { "33", HIGH, LOW, 33 },    { "34", HIGH, HIGH, 34 },     { "89", HIGH, HIGH, 89 },
+        { "90", MAX, MAX, 90 },      { "100", MAX, MAX, 100 },   { "", HIGH, LOW, 50 },
+    };
+    static const char *const refused[] = { "0", "101", "-1", "50.5", "1e2", "much", "High", " high", "1000000000000" };
     chat_mode mode;
     uint32_t number;
     (void)state;
-    assert_true(chat_mode_of_effort(CHAT_V4, SLICE("max"), &mode, &number));
-    assert_int_equal(mode, CHAT_THINK_MAX);
-    assert_true(chat_mode_of_effort(CHAT_V4, SLICE("low"), &mode, &number));
-    assert_int_equal(mode, CHAT_THINK_HIGH);
-    assert_true(chat_mode_of_effort(CHAT_V4_0731, SLICE("33"), &mode, &number));
-    assert_int_equal(mode, CHAT_THINK_LOW);
-    assert_true(chat_mode_of_effort(CHAT_V4_1, SLICE("none"), &mode, &number));
-    assert_int_equal(mode, CHAT_THINK_NONE);
-    assert_false(chat_mode_of_effort(CHAT_V4, SLICE("0"), &mode, &number));
-    assert_false(chat_mode_of_effort(CHAT_V4, SLICE("much"), &mode, &number));
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        const slice word = slice_of(table[i].word);
+        assert_true(chat_mode_of_effort(CHAT_V4, word, &mode, &number));
+        assert_int_equal(mode, table[i].v4);
+        assert_true(chat_mode_of_effort(CHAT_V4_0731, word, &mode, &number));
+        assert_int_equal(mode, table[i].v4_0731);
+        assert_true(chat_mode_of_effort(CHAT_V4_1, word, &mode, &number));
+        assert_int_equal(mode != CHAT_THINK_NONE, table[i].v4_1 > 0);
+        assert_int_equal(number, table[i].v4_1);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        assert_false(chat_mode_of_effort(CHAT_V4, slice_of(refused[i]), &mode, &number));
+}
+
+/* 2.3, 2.4: leading system messages are one block; an empty one leaves no trace, wherever it stands. */
+static void an_empty_system_message_contributes_nothing(void **state)
+{
+    const chat_message with[] = { MESSAGE(CHAT_SYSTEM, "You are terse."),
+                                  MESSAGE(CHAT_SYSTEM, ""),
+                                  MESSAGE(CHAT_USER, "Hi"),
+                                  MESSAGE(CHAT_SYSTEM, ""),
+                                  { .role = CHAT_DEVELOPER } };
+    (void)state;
+    RENDER(81, "c599b1262f04cc7d1587389632bbaf777cab9bfa28c7fde08dec6b10084088b5", with,
+           .mode = CHAT_THINK_HIGH); /* V2 */
 }
 
 int main(void)
@@ -212,7 +254,9 @@ int main(void)
         cmocka_unit_test(tools),
         cmocka_unit_test(spellings_in_messages_stay_text),
         cmocka_unit_test(a_conversation_that_ends_with_calls_is_refused),
+        cmocka_unit_test(profiles_are_found_in_names),
         cmocka_unit_test(efforts_have_their_modes),
+        cmocka_unit_test(an_empty_system_message_contributes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,7 +64,8 @@ static void go_on(engine *e, engine_sequence *s, uint32_t n, uint32_t *out, uint
             memcpy(&word, &logits[k], 4);
             *bits = (*bits ^ word) * 1099511628211u;
         }
-        assert_int_equal(engine_sampler_pick(sampler, logits, true, &out[i], NULL), DS4_OK);
+        assert_int_equal(engine_sampler_pick(sampler, logits, &(engine_choice){ .greedy = true }, &out[i], NULL),
+                         DS4_OK);
         feed(e, s, &out[i], 1, 1);
     }
     engine_sampler_free(sampler);

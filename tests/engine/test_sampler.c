@@ -8,6 +8,8 @@
 
 enum { VOCAB = 61 };
 
+static const engine_choice sampled = { 0 };
+
 static engine_sampler *sampler_of(const engine_sampling *o)
 {
     engine_sampler *s = NULL;
@@ -88,7 +90,7 @@ static void the_chain_agrees_with_its_plain_form(void **state)
             if (round % 7 == 0)
                 z[round % VOCAB] = round % 2 ? NAN : -INFINITY;
             uint32_t got = 0;
-            assert_int_equal(engine_sampler_pick(s, z, false, &got, NULL), DS4_OK);
+            assert_int_equal(engine_sampler_pick(s, z, &sampled, &got, NULL), DS4_OK);
             assert_int_equal(got, plain_draw(z, &cases[c], plain_unit(&x)));
             free(z);
         }
@@ -106,13 +108,13 @@ static void greedy_takes_the_lowest_of_equal_ids_and_no_random_number(void **sta
     engine_sampler *a = sampler_of(&o), *b = sampler_of(&o);
     uint32_t id = 99, other = 98;
     for (int i = 0; i < 10; i++) {
-        assert_int_equal(engine_sampler_pick(a, z, true, &id, NULL), DS4_OK);
+        assert_int_equal(engine_sampler_pick(a, z, &(engine_choice){ .greedy = true }, &id, NULL), DS4_OK);
         assert_int_equal(id, 4);
     }
     for (int i = 0; i < 20; i++) { /* both generators still stand at the same place */
         float *noise = test_random_f32(VOCAB, (uint64_t)i);
-        engine_sampler_pick(a, noise, false, &id, NULL);
-        engine_sampler_pick(b, noise, false, &other, NULL);
+        engine_sampler_pick(a, noise, &sampled, &id, NULL);
+        engine_sampler_pick(b, noise, &sampled, &other, NULL);
         assert_int_equal(id, other);
         free(noise);
     }
@@ -123,10 +125,72 @@ static void greedy_takes_the_lowest_of_equal_ids_and_no_random_number(void **sta
                                        { .temperature = 1, .top_p = 1, .top_k = 1, .repetition_penalty = 1 } };
     for (size_t i = 0; i < 3; i++) {
         engine_sampler *s = sampler_of(&greedy[i]);
-        assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+        assert_int_equal(engine_sampler_pick(s, z, &sampled, &id, NULL), DS4_OK);
         assert_int_equal(id, 4);
         engine_sampler_free(s);
     }
+}
+
+typedef struct rule {
+    uint32_t modulus; /* allowed: its multiples; 0: nothing */
+    uint32_t n_asked;
+} rule;
+
+static bool obeys(void *user, uint32_t id)
+{
+    rule *r = user;
+    r->n_asked++;
+    return r->modulus && id % r->modulus == 0;
+}
+
+/* Step 4: a greedy choice is the best of what is allowed, near or far; one that is allowed at once is asked for once. */
+static void a_greedy_choice_is_the_best_that_is_allowed(void **state)
+{
+    static const uint32_t moduli[] = { 1, 2, 7, 60 };
+    engine_sampling o = engine_sampling_default();
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        float *z = test_random_f32(VOCAB, seed);
+        engine_sampler *s = sampler_of(&o);
+        for (size_t m = 0; m < 4; m++) {
+            rule r = { .modulus = moduli[m] };
+            const engine_choice choice = { .greedy = true, .allows = obeys, .user = &r };
+            uint32_t best = 0, id;
+            for (uint32_t i = 0; i < VOCAB; i += r.modulus)
+                best = z[i] > z[best] ? i : best;
+            assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+            assert_int_equal(id, best);
+            assert_true(r.modulus > 1 || r.n_asked == 1);
+        }
+        rule nothing = { 0 };
+        uint32_t best, id;
+        engine_sampler_pick(s, z, &(engine_choice){ .greedy = true }, &best, NULL);
+        engine_sampler_pick(s, z, &(engine_choice){ .greedy = true, .allows = obeys, .user = &nothing }, &id, NULL);
+        assert_int_equal(id, best);
+        engine_sampler_free(s);
+        free(z);
+    }
+}
+
+/* 3.7: a token that is wanted is taken once it is likely enough, and only then. */
+static void a_wanted_token_is_taken_when_it_is_near_the_best(void **state)
+{
+    float z[VOCAB];
+    uint32_t id = 0;
+    engine_sampling o = engine_sampling_default();
+    engine_sampler *s = sampler_of(&o);
+    (void)state;
+    for (uint32_t i = 0; i < VOCAB; i++)
+        z[i] = -1000 - (float)i;
+    z[5] = 3, z[6] = 2, z[7] = 1;
+    assert_int_equal(engine_sampler_pick(s, z, &(engine_choice){ .near_id = 7, .n_near = 3 }, &id, NULL), DS4_OK);
+    assert_int_equal(id, 7);
+    o.temperature = 0;
+    engine_sampler_free(s);
+    s = sampler_of(&o);
+    assert_int_equal(engine_sampler_pick(s, z, &(engine_choice){ .near_id = 7, .n_near = 2 }, &id, NULL), DS4_OK);
+    assert_int_equal(id, 5);
+    engine_sampler_free(s);
 }
 
 static void penalties_and_biases_change_the_logits_as_written(void **state)
@@ -141,27 +205,27 @@ static void penalties_and_biases_change_the_logits_as_written(void **state)
     engine_sampler *s = sampler_of(&o);
     const uint32_t three = 3;
     engine_sampler_note(s, &three, 1, false); /* a prompt token counts for repetition: 2 / 2 = 1 */
-    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(engine_sampler_pick(s, z, &sampled, &id, NULL), DS4_OK);
     assert_int_equal(id, 4);
     engine_sampler_free(s);
 
     o = (engine_sampling){ .temperature = 0, .top_p = 1, .repetition_penalty = 1, .frequency_penalty = 0.3f };
     s = sampler_of(&o);
     engine_sampler_note(s, &three, 1, false); /* the other penalties look at generated tokens only */
-    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(engine_sampler_pick(s, z, &sampled, &id, NULL), DS4_OK);
     assert_int_equal(id, 3);
     engine_sampler_note(s, &three, 1, true);
-    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(engine_sampler_pick(s, z, &sampled, &id, NULL), DS4_OK);
     assert_int_equal(id, 3); /* 1.7 */
     engine_sampler_note(s, &three, 1, true);
-    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(engine_sampler_pick(s, z, &sampled, &id, NULL), DS4_OK);
     assert_int_equal(id, 4); /* 1.4 is less than 1.5 */
     engine_sampler_free(s);
 
     const engine_bias bias[] = { { 7, 100 }, { 3, -100 } };
     o = (engine_sampling){ .temperature = 0, .top_p = 1, .repetition_penalty = 1, .biases = bias, .n_biases = 2 };
     s = sampler_of(&o);
-    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_OK);
+    assert_int_equal(engine_sampler_pick(s, z, &sampled, &id, NULL), DS4_OK);
     assert_int_equal(id, 7);
     engine_sampler_free(s);
 }
@@ -189,7 +253,7 @@ static void without_a_finite_logit_the_state_is_bad(void **state)
     engine_sampling o = engine_sampling_default();
     engine_sampler *s = sampler_of(&o);
     uint32_t id;
-    assert_int_equal(engine_sampler_pick(s, z, false, &id, NULL), DS4_ERR_STATE_BAD);
+    assert_int_equal(engine_sampler_pick(s, z, &sampled, &id, NULL), DS4_ERR_STATE_BAD);
     engine_sampler_free(s);
 }
 
@@ -222,6 +286,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_chain_agrees_with_its_plain_form),
         cmocka_unit_test(greedy_takes_the_lowest_of_equal_ids_and_no_random_number),
+        cmocka_unit_test(a_greedy_choice_is_the_best_that_is_allowed),
+        cmocka_unit_test(a_wanted_token_is_taken_when_it_is_near_the_best),
         cmocka_unit_test(penalties_and_biases_change_the_logits_as_written),
         cmocka_unit_test(a_bias_outside_the_vocabulary_is_refused_by_name),
         cmocka_unit_test(without_a_finite_logit_the_state_is_bad),

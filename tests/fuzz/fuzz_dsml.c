@@ -1,5 +1,5 @@
-/* Any output of a model: the events do not depend on how it was cut into tokens, and the arguments of every completed call are
- * one JSON object. */
+/* Any output of a model: the events do not depend on how it was cut into tokens, the arguments of every completed call are
+ * one JSON object, and as long as a model keeps to the grammar, the grammar has a next token for it. */
 #include "base/json.h"
 #include "chat/chat.h"
 #include "support/gguf_builder.c"
@@ -51,6 +51,18 @@ static void on_event(void *user, const chat_event *event)
     }
 }
 
+/* A token that is bound to the grammar has a legal one to be. EOS is never structure. */
+static void check_way_out(chat_parser *p)
+{
+    const text_tokenizer *t = the_tokenizer();
+    bool any =
+        chat_parser_allows(p, text_special_id(t, TEXT_EOS)) || chat_parser_allows(p, text_special_id(t, TEXT_DSML));
+    for (uint32_t byte = 0; !any && byte < 256; byte++)
+        any = chat_parser_allows(p, FIRST_BYTE + byte);
+    if (!any)
+        abort();
+}
+
 /* Bytes 0x01..0x05 of the input are the control tokens. */
 static void run(const uint8_t *data, size_t size, bool merged, record *r)
 {
@@ -62,6 +74,7 @@ static void run(const uint8_t *data, size_t size, bool merged, record *r)
     const slice stop = SLICE("STOP");
     const chat_parser_options options = { .thinking_open = size > 0 && data[0] == 'R',
                                           .allow_tools = true,
+                                          .grammar = true,
                                           .tools = &tool,
                                           .n_tools = 1,
                                           .stops = &stop,
@@ -84,8 +97,13 @@ static void run(const uint8_t *data, size_t size, bool merged, record *r)
     }
     if (chat_parser_new(&p, t, &options, on_event, r, NULL) != DS4_OK)
         abort();
-    for (size_t i = 0; i < ids.n && verdict == CHAT_GO_ON; i++)
+    bool legal = true;
+    for (size_t i = 0; i < ids.n && verdict == CHAT_GO_ON; i++) {
+        if (legal)
+            check_way_out(p);
+        legal = legal && chat_parser_allows(p, ids.ids[i]);
         chat_parser_feed(p, ids.ids[i], &verdict, NULL);
+    }
     chat_parser_finish(p, false, &outcome, NULL);
     buffer_printf(&r->log, "=%d", (int)outcome);
     chat_parser_free(p);

@@ -19,16 +19,26 @@ typedef struct client {
     uint32_t n_prompt;
     uint32_t out[OUT_MAX];
     uint32_t n_out, n_starts, n_cached, finish_after;
+    uint32_t only; /* steer every token to this one; 0: none */
     bool done, cancel_at_first;
     sched_ticket *ticket;
     sched_result result;
 } client;
 
-static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached)
+/* All tokens of a client that wants one only. */
+static bool is_wanted(void *user, uint32_t id)
+{
+    const client *c = user;
+    return id == c->only;
+}
+
+static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_steer *steer)
 {
     client *c = user;
     (void)n_prompt;
     pthread_mutex_lock(&c->lock);
+    if (c->only)
+        steer->choice = (engine_choice){ .greedy = true, .allows = is_wanted, .user = c };
     c->n_starts++;
     c->n_cached = n_cached;
     pthread_mutex_unlock(&c->lock);
@@ -40,6 +50,8 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
     pthread_mutex_lock(&c->lock);
     c->out[c->n_out++] = token->id;
     steer->finish = c->n_out == c->finish_after;
+    if (c->only)
+        steer->choice = (engine_choice){ .greedy = true, .allows = is_wanted, .user = c };
     pthread_cond_broadcast(&c->done_now);
     pthread_mutex_unlock(&c->lock);
 }
@@ -147,6 +159,22 @@ static void a_request_gets_the_tokens_of_its_prompt(void **state)
     assert_right(c, 40);
     assert_int_equal(c->result.finish, SCHED_FINISH_LENGTH);
     assert_int_equal(c->result.n_cached, 0);
+    client_free(c);
+    sched_close(s, 0);
+}
+
+/* From the first token on, the owner's wishes reach the sampler. */
+static void the_owner_steers_every_token(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    client *c = client_new(1, 20);
+    c->only = 7;
+    submit(s, c, 5);
+    wait_done(c);
+    assert_int_equal(c->n_out, 5);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(c->out[i], 7);
     client_free(c);
     sched_close(s, 0);
 }
@@ -567,6 +595,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_request_gets_the_tokens_of_its_prompt, fresh_world),
+        cmocka_unit_test_setup(the_owner_steers_every_token, fresh_world),
         cmocka_unit_test_setup(many_requests_share_steps_and_none_disturbs_another, fresh_world),
         cmocka_unit_test_setup(a_long_prompt_does_not_stop_those_who_decode, fresh_world),
         cmocka_unit_test_setup(a_conversation_goes_on_from_its_resident_state, fresh_world),

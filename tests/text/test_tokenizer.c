@@ -133,6 +133,80 @@ static void lower_ranks_merge_first_and_equal_pairs_from_the_left(void **state)
                6);
 }
 
+/* The same by the plainest means: of all neighbours with a rule the first of the lowest rank is merged, until none has one. */
+static size_t merge_plainly(const char (*rules)[2][32], size_t n_rules, char (*symbols)[32], size_t n)
+{
+    for (;;) {
+        size_t best = n_rules, at = 0;
+        for (size_t i = 0; i + 1 < n; i++)
+            for (size_t k = 0; k < best; k++)
+                if (strcmp(rules[k][0], symbols[i]) == 0 && strcmp(rules[k][1], symbols[i + 1]) == 0) {
+                    best = k;
+                    at = i;
+                }
+        if (best == n_rules)
+            return n;
+        memcpy(symbols[at] + strlen(symbols[at]), symbols[at + 1], strlen(symbols[at + 1]) + 1);
+        memmove(symbols[at + 1], symbols[at + 2], (n - at - 2) * sizeof *symbols);
+        n--;
+    }
+}
+
+static void random_rules_merge_as_by_the_plainest_means(void **state)
+{
+    enum { N_RULES = 14, N_TEXT = 60 };
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        test_random r = test_random_seeded(seed);
+        char rules[N_RULES][2][32], lines[N_RULES][64], known[3 + N_RULES][32] = { "a", "b", "c" };
+        const char *list[N_RULES];
+        gguf_builder b = { 0 };
+        gguf_file *f;
+        text_tokenizer *t;
+        size_t n = 0, size;
+        while (n < N_RULES) {
+            char joined[32];
+            bool old = false;
+            const char *left = known[test_random_below(&r, (uint32_t)n + 3)];
+            const char *right = known[test_random_below(&r, (uint32_t)n + 3)];
+            if (strlen(left) + strlen(right) > 8)
+                continue;
+            snprintf(joined, sizeof joined, "%s%s", left, right);
+            for (size_t k = 0; k < n + 3; k++)
+                old = old || strcmp(known[k], joined) == 0;
+            if (old)
+                continue;
+            strcpy(rules[n][0], left), strcpy(rules[n][1], right), strcpy(known[n + 3], joined);
+            snprintf(lines[n], sizeof lines[0], "%s %s", left, right);
+            list[n] = lines[n];
+            n++;
+        }
+        gb_tokenizer(&b, list, N_RULES);
+        char *data = gb_finish(&b, &size);
+        assert_int_equal(gguf_open_bytes(&f, data, size, NULL), DS4_OK);
+        assert_int_equal(text_tokenizer_open(&t, f, NULL, NULL), DS4_OK);
+        for (int round = 0; round < 40; round++) {
+            char text[N_TEXT + 1] = "", symbols[N_TEXT][32];
+            token_list ids = { 0 };
+            const size_t n_text = 1 + test_random_below(&r, N_TEXT);
+            for (size_t i = 0; i < n_text; i++) {
+                text[i] = "abc"[test_random_below(&r, 3)];
+                snprintf(symbols[i], sizeof symbols[0], "%c", text[i]);
+            }
+            const size_t n_want = merge_plainly((const char(*)[2][32])rules, N_RULES, symbols, n_text);
+            assert_int_equal(text_encode(t, (slice){ text, n_text }, &ids, NULL), DS4_OK);
+            assert_int_equal(ids.n, n_want);
+            for (size_t i = 0; i < n_want; i++)
+                if (!slice_equal(text_piece(t, ids.ids[i]), slice_of(symbols[i])))
+                    fail_msg("seed %u: '%s' is cut in another way at piece %zu", (unsigned)seed, text, i);
+            token_list_free(&ids);
+        }
+        text_tokenizer_close(t);
+        gguf_close(f);
+        free(data);
+    }
+}
+
 /* O(n log n): a mebibyte of one letter is one piece. With a quadratic algorithm this takes hours, so no clock is needed. */
 static void a_mebibyte_of_one_letter_is_encoded(void **state)
 {
@@ -282,6 +356,7 @@ static void a_wrong_vocabulary_is_refused_with_words(void **state)
         const char *merge; /* or the last merge that, */
         const char *model, *pre;
         int types_missing;
+        int32_t type; /* of that token */
     } cases[] = {
         { .words = "names a token that is not in the vocabulary", .merge = "q nope" },
         { .words = "merge 9 is not two tokens", .merge = "alone" },
@@ -293,6 +368,7 @@ static void a_wrong_vocabulary_is_refused_with_words(void **state)
         { .words = "tokenizer.ggml.model is 'llama'", .model = "llama" },
         { .words = "'llama-bpe'; this program knows", .pre = "llama-bpe" },
         { .words = "token types for", .types_missing = 1 },
+        { .words = "no plain token for byte 0x20", .token = FIRST_BYTE + ' ', .type = 5 },
     };
     gguf_builder b = { 0 };
     (void)state;
@@ -303,6 +379,8 @@ static void a_wrong_vocabulary_is_refused_with_words(void **state)
             p.tokens[k] = p.texts[k];
         if (cases[i].text)
             p.tokens[cases[i].token] = cases[i].text;
+        if (cases[i].type)
+            p.types[cases[i].token] = cases[i].type;
         if (cases[i].merge)
             p.merges[N_MERGES - 1] = cases[i].merge;
         p.model = cases[i].model ? cases[i].model : p.model;
@@ -315,32 +393,44 @@ static void a_wrong_vocabulary_is_refused_with_words(void **state)
     assert_refused(&b, "llama-bpe", "'llama-bpe'");
 }
 
-/* A file may say that "th" + "i" makes a control token. Text must not become one all the same. */
-static void merges_into_control_tokens_are_left_out(void **state)
+/* A file may say that "th" + "i" makes a control token, or that "\u0120w" is no piece of text. Text must not become the one, and
+ * must come back from the other. */
+static void merges_that_would_spoil_text_are_left_out(void **state)
 {
-    gguf_builder b = { 0 };
-    gguf_file *f;
-    text_tokenizer *t;
-    token_list ids = { 0 };
-    size_t size;
+    static const struct {
+        size_t token;
+        int32_t type;
+        const char *text;
+    } cases[] = { { FIRST_MERGE + 9, 4, "thi" }, { FIRST_MERGE + 4, 5, " w" } };
     (void)state;
-    parts p = good_parts();
-    for (size_t k = 0; k < p.n_tokens; k++)
-        p.tokens[k] = p.texts[k];
-    p.types[FIRST_MERGE + N_MERGES - 1] = 4;
-    put_parts(&b, &p);
-    char *data = gb_finish(&b, &size);
-    assert_int_equal(gguf_open_bytes(&f, data, size, NULL), DS4_OK);
-    assert_int_equal(text_tokenizer_open(&t, f, NULL, NULL), DS4_OK);
-    assert_true(text_is_control(t, FIRST_MERGE + N_MERGES - 1));
-    assert_int_equal(text_encode(t, SLICE("thi"), &ids, NULL), DS4_OK);
-    assert_int_equal(ids.n, 2);
-    for (size_t i = 0; i < ids.n; i++)
-        assert_false(text_is_control(t, ids.ids[i]));
-    token_list_free(&ids);
-    text_tokenizer_close(t);
-    gguf_close(f);
-    free(data);
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        gguf_builder b = { 0 };
+        gguf_file *f;
+        text_tokenizer *t;
+        token_list ids = { 0 };
+        buffer back = { 0 };
+        size_t size;
+        parts p = good_parts();
+        for (size_t k = 0; k < p.n_tokens; k++)
+            p.tokens[k] = p.texts[k];
+        p.types[cases[c].token] = cases[c].type;
+        put_parts(&b, &p);
+        char *data = gb_finish(&b, &size);
+        assert_int_equal(gguf_open_bytes(&f, data, size, NULL), DS4_OK);
+        assert_int_equal(text_tokenizer_open(&t, f, NULL, NULL), DS4_OK);
+        assert_int_equal(text_encode(t, slice_of(cases[c].text), &ids, NULL), DS4_OK);
+        assert_int_equal(ids.n, 2);
+        for (size_t i = 0; i < ids.n; i++) {
+            assert_false(text_is_control(t, ids.ids[i]));
+            buffer_append_slice(&back, text_piece(t, ids.ids[i]));
+        }
+        assert_true(slice_equal(buffer_slice(&back), slice_of(cases[c].text)));
+        token_list_free(&ids);
+        buffer_free(&back);
+        text_tokenizer_close(t);
+        gguf_close(f);
+        free(data);
+    }
 }
 
 /* Two files with another merge, or another order, are two vocabularies: a stored state of one is none of the other. */
@@ -403,12 +493,13 @@ int main(void)
         cmocka_unit_test(the_split_is_that_of_the_specification),
         cmocka_unit_test(runs_of_any_length_split_alike),
         cmocka_unit_test(lower_ranks_merge_first_and_equal_pairs_from_the_left),
+        cmocka_unit_test(random_rules_merge_as_by_the_plainest_means),
         cmocka_unit_test(a_mebibyte_of_one_letter_is_encoded),
         cmocka_unit_test(text_never_becomes_a_control_token),
         cmocka_unit_test(spans_are_joined_and_only_controls_cut),
         cmocka_unit_test(specials_are_recognised_only_on_request),
         cmocka_unit_test(a_wrong_vocabulary_is_refused_with_words),
-        cmocka_unit_test(merges_into_control_tokens_are_left_out),
+        cmocka_unit_test(merges_that_would_spoil_text_are_left_out),
         cmocka_unit_test(fingerprints_tell_vocabularies_apart),
         cmocka_unit_test(utf8_is_the_same_however_it_is_cut),
     };
