@@ -38,6 +38,19 @@ const char *startup_default_model(char *out, size_t size)
     return out;
 }
 
+chat_profile startup_profile(const engine *e)
+{
+    const engine_about *about = engine_get_about(e);
+    const slice texts[3] = { about->name, about->version, about->finetune };
+    char *words[3];
+    for (int i = 0; i < 3; i++)
+        words[i] = strndup(texts[i].data ? texts[i].data : "", texts[i].size);
+    const chat_profile profile = chat_profile_detect(words[0], words[1], words[2], about->file_name);
+    for (int i = 0; i < 3; i++)
+        free(words[i]);
+    return profile;
+}
+
 void startup_complain(const char *program, const char *file, const char *text)
 {
     const char *advice = strstr(text, "; ");

@@ -2,7 +2,8 @@
 #ifndef CLI_STARTUP_H
 #define CLI_STARTUP_H
 
-#include "ds4/error.h"
+#include "chat/chat.h"
+#include "engine/engine.h"
 
 #include <stddef.h>
 
@@ -10,6 +11,8 @@
 ds4_status startup(ds4_error *err);
 /* The embedded model: share/ds4/ds4-mini.gguf beside the program's prefix, or models/ of the source tree it was built in. */
 const char *startup_default_model(char *out, size_t size);
+/* The prompt profile that the model's own words ask for. */
+chat_profile startup_profile(const engine *e);
 /* "ds4: FILE: text" on stderr, advice after the first "; " on a line of its own. */
 void startup_complain(const char *program, const char *file, const char *text);
 

@@ -126,14 +126,19 @@ static bool read_ids(const char *text, token_list *out)
 
 static bool read_id_file(const char *path, token_list *out)
 {
-    FILE *file = fopen(path, "r");
-    unsigned long id;
-    bool good = file != NULL;
-    while (good && fscanf(file, "%lu%*[, \t\r\n]", &id) == 1)
-        good = token_list_append(out, (uint32_t)id) == DS4_OK;
+    enum { BYTES_MAX = 64 << 20 };
+    FILE *file = fopen(path, "re");
+    char *text = file ? malloc(BYTES_MAX + 1) : NULL;
+    const size_t n = text ? fread(text, 1, BYTES_MAX, file) : 0;
+    bool good = n > 0 && !memchr(text, 0, n);
+    if (good) {
+        text[n] = 0;
+        good = read_ids(text, out);
+    }
     if (file)
         fclose(file);
-    return good && out->n > 0;
+    free(text);
+    return good;
 }
 
 static ds4_status evaluate(const arguments *a, model *m, const token_list *ids, float *logits, ds4_error *err)
@@ -172,7 +177,7 @@ int main(int argc, char **argv)
         return wrong("%s: not a list of token ids", a.ids);
     status = 2;
     if (hash_start(&err) != DS4_OK || model_open(&m, a.model, &a.options, &err) != DS4_OK) {
-        fprintf(stderr, "ds4: %s: %s\n", a.model, err.text);
+        fprintf(stderr, "ds4-logits: %s: %s\n", a.model, err.text);
         goto out;
     }
     const size_t n_rows = a.draft ? ids.n - 1 : a.all ? ids.n : 1, V = model_config_of(m)->n_vocab;

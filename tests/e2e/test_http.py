@@ -36,8 +36,12 @@ class BadStart(unittest.TestCase):
         self.assertIn("/nonexistent.gguf", done.stderr)
 
     def test_wrong_options_say_so(self):
-        for arguments, words in ((("--port", "x"), "--port wants a number"), (("--prot", "1"), "unknown option --prot"),
-                                 (("--ctx",), "--ctx needs a value"), (("--kv-disk-dir", "/proc/nope"), "/proc/nope")):
+        for arguments, words in ((("--port", "x"), "--port wants an integer"), (("--prot", "1"), "unknown option --prot"),
+                                 (("--ctx",), "--ctx needs a value"), (("--port", "1e3"), "--port wants an integer"),
+                                 (("--api-key", ""), "--api-key is empty"), (("--api-key-file", os.devnull), "is empty"),
+                                 (("--default-effort", "silly"), "--default-effort silly"), (("--host", "nosuch.invalid"), "--host nosuch.invalid"),
+                                 (("--cuda",), "only the cpu backend"), (("--heartbeat", "x"), "events, comments or off"),
+                                 (("--kv-disk-dir", "/proc/nope"), "/proc/nope")):
             done = program("-m", harness.MODEL, *arguments)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(words, done.stderr)
