@@ -4,8 +4,9 @@
 #include "cli/options.h"
 #include "cli/startup.h"
 #include "cli/talk.h"
+#include "cli/text_file.h"
 
-#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,11 @@ static const char usage[] = "usage: ds4 [options]\n"
                             "Without -m it uses ds4-mini, a small model that comes with ds4.\n";
 
 typedef struct settings {
-    const char *model, *prompt, *prompt_file, *system, *logprobs_path, *kv_dir;
+    const char *model, *prompt, *prompt_file, *system, *logprobs_path, *kv_dir, *backend;
     uint32_t n_ctx, n_tokens, n_threads, n_top, space_mb;
     uint64_t seed;
     double temperature, top_p, min_p;
-    bool think, raw, dump_tokens, inspect, verbose;
+    bool think, think_max, cpu, raw, dump_tokens, inspect, verbose;
 } settings;
 
 static int read_options(settings *s, int argc, char **argv)
@@ -33,14 +34,15 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_TEXT, "--system", "-sys", "TEXT", "system text; empty: none (You are a helpful assistant)", &s->system,
           0, 0 },
         { OPTION_U32, "--ctx", "-c", "N", "context in tokens (32768)", &s->n_ctx, 16, 1 << 30 },
-        { OPTION_U32, "--tokens", "-n", "N", "longest answer (50000)", &s->n_tokens, 1, 1 << 30 },
+        { OPTION_U32, "--tokens", "-n", "N", "longest answer (50000; 64 with --dump-logprobs)", &s->n_tokens, 1,
+          1 << 30 },
         { OPTION_REAL, "--temp", NULL, "F", "temperature; 0: the most likely token (1)", &s->temperature, 0, 100 },
         { OPTION_REAL, "--top-p", NULL, "F", "nucleus (1)", &s->top_p, 0, 1 },
         { OPTION_REAL, "--min-p", NULL, "F", "least probability, relative to the best (0.05)", &s->min_p, 0, 1 },
         { OPTION_U64, "--seed", NULL, "N", "seed of the sampler (the time)", &s->seed, 1, 0 },
         { OPTION_FLAG, "--think", NULL, NULL, "reason before answering (default)", &s->think, 0, 0 },
         { OPTION_UNFLAG, "--nothink", NULL, NULL, "answer at once", &s->think, 0, 0 },
-        { OPTION_FLAG, "--think-max", NULL, NULL, NULL, &s->think, 0, 0 },
+        { OPTION_FLAG, "--think-max", NULL, NULL, NULL, &s->think_max, 0, 0 },
         { OPTION_TEXT, "--kv-disk-dir", "--kv-dir", "DIR", "keep checkpoints of conversations here (off)", &s->kv_dir,
           0, 0 },
         { OPTION_U32, "--kv-disk-space-mb", NULL, "N", "their budget in MiB", &s->space_mb, 1, 1 << 30 },
@@ -54,28 +56,11 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_FLAG, "--raw-prompt", NULL, NULL, "no chat template around the prompt (with --dump-logprobs)", &s->raw,
           0, 0 },
         { OPTION_FLAG, "--verbose", "-v", NULL, "show the engine's log", &s->verbose, 0, 0 },
-        { OPTION_IGNORED, "--cpu", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_IGNORED, "--quality", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_IGNORED, "--warm-weights", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_IGNORED_VALUE, "--power", NULL, "N", NULL, NULL, 0, 0 },
+        { OPTION_TEXT, "--backend", NULL, "NAME", "cpu (the only one of this build)", &s->backend, 0, 0 },
+        { OPTION_FLAG, "--cpu", NULL, NULL, NULL, &s->cpu, 0, 0 },
         { 0 },
     };
     return options_parse(program, usage, specs, argc, argv);
-}
-
-static char *read_file(const char *path)
-{
-    enum { BYTES_MAX = 64 << 20 };
-    FILE *file = fopen(path, "re");
-    char *text = file ? malloc(BYTES_MAX + 1) : NULL;
-    size_t n = text ? fread(text, 1, BYTES_MAX, file) : 0;
-    if (!file)
-        startup_complain(program, path, strerror(errno));
-    if (text)
-        text[n] = 0;
-    if (file)
-        fclose(file);
-    return text;
 }
 
 static int converse(const settings *s, const char *model, const char *prompt)
@@ -89,13 +74,20 @@ static int converse(const settings *s, const char *model, const char *prompt)
     options.n_sequences = 1;
     options.kv_disk_dir = s->kv_dir;
     options.kv_disk_bytes = (uint64_t)s->space_mb << 20;
-    if (ds4_open(&d, &options, &err) != DS4_OK) {
+    /* The threads that start here inherit the mask: Ctrl-C must interrupt this thread, which waits for the keyboard. */
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, NULL);
+    const ds4_status opened = ds4_open(&d, &options, &err);
+    pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
+    if (opened != DS4_OK) {
         startup_complain(program, NULL, err.text);
         return err.status == DS4_ERR_NO_MEMORY || err.status == DS4_ERR_IO ? 1 : 2;
     }
     talk_options talk = { .system = s->system, .generation = ds4_generation_default() };
     talk.generation.think = s->think;
-    talk.generation.max_tokens = s->n_tokens;
+    talk.generation.max_tokens = s->n_tokens ? s->n_tokens : 50000;
     talk.generation.temperature = (float)s->temperature;
     talk.generation.top_p = (float)s->top_p;
     talk.generation.min_p = (float)s->min_p;
@@ -111,13 +103,14 @@ int main(int argc, char **argv)
     ds4_error err = { 0 };
     settings s = { .system = "You are a helpful assistant",
                    .n_ctx = 32768,
-                   .n_tokens = 50000,
                    .n_top = 20,
                    .temperature = 1,
                    .top_p = 1,
                    .min_p = 0.05,
                    .think = true };
     int code = read_options(&s, argc, argv);
+    if (code == 0 && s.backend && strcmp(s.backend, "cpu") != 0)
+        code = options_wrong(program, "--backend %s: this build has only cpu", s.backend);
     if (code == 0 && s.prompt && s.prompt_file)
         code = options_wrong(program, "%s and --prompt are two prompts; give one", "--prompt-file");
     if (code == 0 && (s.dump_tokens || s.logprobs_path) && !s.prompt && !s.prompt_file)
@@ -128,8 +121,12 @@ int main(int argc, char **argv)
     }
     if (code != 0)
         return code - 1;
+    if (s.think_max) {
+        s.think = true;
+        fputs("ds4: --think-max needs a context of 393216 tokens; reasoning as with --think\n", stderr);
+    }
     log_set_level(s.verbose ? LOG_INFO : LOG_ERROR);
-    if (s.prompt_file && !(text = read_file(s.prompt_file)))
+    if (s.prompt_file && !(text = text_file_read(program, s.prompt_file)))
         return 2;
     const char *prompt = text ? text : s.prompt, *model = s.model ? s.model : startup_default_model(path, sizeof path);
     if (s.inspect)
@@ -138,7 +135,7 @@ int main(int argc, char **argv)
         code = dump_tokens(model, prompt);
     else if (s.logprobs_path)
         code = dump_logprobs(model, s.n_ctx, s.n_threads, s.system, prompt, s.think, s.raw,
-                             s.n_tokens < 4096 ? s.n_tokens : 64, s.n_top, s.logprobs_path);
+                             s.n_tokens ? s.n_tokens : 64, s.n_top, s.logprobs_path);
     else
         code = converse(&s, model, prompt);
     free(text);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cli/options.h"
 #include "cli/startup.h"
+#include "cli/text_file.h"
 #include "server/server.h"
 
 #include <errno.h>
@@ -27,9 +28,10 @@ typedef struct settings {
     uint64_t min_free;
     const char *kv_rounding, *index_rounding, *act;
     bool parity;
-    const char *model, *change_dir, *profile, *log_level, *heartbeat, *key_file;
+    const char *model, *change_dir, *profile, *log_level, *heartbeat, *key_file, *backend;
     option_list api_keys, hosts, names;
-    char key_line[512];
+    char *key_text; /* of the key file */
+    bool cpu;
 } settings;
 
 static int read_options(settings *s, int argc, char **argv)
@@ -43,6 +45,8 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_U32, "--ctx", "-c", "N", "context in tokens (32768)", &e->n_ctx, 16, 1 << 30 },
         { OPTION_U32, "--tokens", "-n", "N", "default limit of an answer (393216)", &o->max_tokens, 1, 1 << 30 },
         { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per core)", &e->n_threads, 1, 64 },
+        { OPTION_TEXT, "--backend", NULL, "NAME", "cpu (the only one of this build)", &s->backend, 0, 0 },
+        { OPTION_FLAG, "--cpu", NULL, NULL, NULL, &s->cpu, 0, 0 },
         { OPTION_TEXT, "--tokenizer-pre", NULL, "NAME", "overrides tokenizer.ggml.pre", &e->tokenizer_pre, 0, 0 },
         { OPTION_TEXT, "--kv-rounding", NULL, "KIND", "official or none: FP8 rounding of cached rows (official)",
           &s->kv_rounding, 0, 0 },
@@ -111,18 +115,6 @@ static int read_options(settings *s, int argc, char **argv)
           &e->kv_exact, 0, 0 },
         { OPTION_HEADING, "Other", NULL, NULL, NULL, NULL, 0, 0 },
         { OPTION_TEXT, "--log-level", NULL, "LEVEL", "error, warning, info or debug (info)", &s->log_level, 0, 0 },
-        /* Of the reference system; nothing here depends on them. */
-        { OPTION_IGNORED, "--cpu", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_IGNORED, "--quality", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_IGNORED, "--warm-weights", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_IGNORED, "--kv-cache-reject-different-quant", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_IGNORED, "--disable-exact-dsml-tool-replay", NULL, NULL, NULL, NULL, 0, 0 },
-        { OPTION_IGNORED_VALUE, "--power", NULL, "N", NULL, NULL, 0, 0 },
-        { OPTION_IGNORED_VALUE, "--kv-cache-cold-max-tokens", NULL, "N", NULL, NULL, 0, 0 },
-        { OPTION_IGNORED_VALUE, "--kv-cache-continued-interval-tokens", NULL, "N", NULL, NULL, 0, 0 },
-        { OPTION_IGNORED_VALUE, "--kv-cache-boundary-trim-tokens", NULL, "N", NULL, NULL, 0, 0 },
-        { OPTION_IGNORED_VALUE, "--kv-cache-boundary-align-tokens", NULL, "N", NULL, NULL, 0, 0 },
-        { OPTION_IGNORED_VALUE, "--tool-memory-max-ids", NULL, "N", NULL, NULL, 0, 0 },
         { 0 },
     };
     return options_parse(program, usage, specs, argc, argv);
@@ -165,6 +157,8 @@ static int settle_words(settings *s)
         return options_wrong(program, "--heartbeat %s: use events, comments or off", s->heartbeat);
     if (word_of(s->profile, profiles, 4) < 0)
         return options_wrong(program, "--prompt-profile %s: use auto, v4, v4-0731 or v4.1", s->profile);
+    if (s->backend && strcmp(s->backend, "cpu") != 0)
+        return options_wrong(program, "--backend %s: this build has only cpu", s->backend);
     log_set_level((log_level)level);
     s->server.heartbeat = (server_heartbeat)beat;
     if (s->change_dir && chdir(s->change_dir) != 0) {
@@ -174,31 +168,37 @@ static int settle_words(settings *s)
     return 0;
 }
 
-static int read_key_file(settings *s)
+/* An empty key would let everybody in who sends an empty one. */
+static int settle_keys(settings *s)
 {
-    FILE *file = s->key_file ? fopen(s->key_file, "re") : NULL;
-    if (!s->key_file)
-        return 0;
-    if (!file || !fgets(s->key_line, sizeof s->key_line, file)) {
-        startup_complain(program, s->key_file, file ? "holds no key" : strerror(errno));
-        if (file)
-            fclose(file);
-        return 3;
+    option_list *keys = &s->api_keys;
+    if (s->key_file) {
+        s->key_text = text_file_read(program, s->key_file);
+        if (!s->key_text)
+            return 3;
+        s->key_text[strcspn(s->key_text, "\r\n")] = 0;
+        if (keys->n == sizeof keys->items / sizeof keys->items[0])
+            return options_wrong(program, "%s is repeated too often", "--api-key");
+        keys->items[keys->n++] = s->key_text;
     }
-    fclose(file);
-    s->key_line[strcspn(s->key_line, "\r\n")] = 0;
-    if (s->api_keys.n < 64)
-        s->api_keys.items[s->api_keys.n++] = s->key_line;
+    for (size_t i = 0; i < keys->n; i++)
+        if (!keys->items[i][0])
+            return options_wrong(program, "%s is empty", s->key_text == keys->items[i] ? s->key_file : "--api-key");
     return 0;
 }
 
-static void detect_profile(settings *s, const engine_about *about)
+/* What depends on the model. */
+static int settle_profile(settings *s, const engine *e)
 {
     static const char *const profiles[] = { "v4", "v4-0731", "v4.1" };
     const int said = word_of(s->profile, profiles, 3);
-    s->server.profile =
-        said >= 0 ? (chat_profile)said
-                  : chat_profile_detect(about->name, about->version, about->finetune, slice_of(about->file_name));
+    chat_mode mode;
+    uint32_t number;
+    s->server.profile = said >= 0 ? (chat_profile)said : startup_profile(e);
+    if (s->server.effort && !chat_mode_of_effort(s->server.profile, slice_of(s->server.effort), &mode, &number))
+        return options_wrong(program, "--default-effort %s: use none, low, medium, high, xhigh, max or 1 to 100",
+                             s->server.effort);
+    return 0;
 }
 
 /* Waits for the first signal, drains, and lets a second one end the process at once. */
@@ -228,6 +228,15 @@ static void announce(const settings *s, const engine *e, const server *http, int
              (double)(clock_monotonic_us() - begun_us) / 1e6);
 }
 
+/* 2: what was given is wrong; 1: it failed. */
+static int code_of(ds4_status status)
+{
+    return status == DS4_ERR_ARGUMENT || status == DS4_ERR_CORRUPT || status == DS4_ERR_UNSUPPORTED ||
+                   status == DS4_ERR_NOT_FOUND
+               ? 2
+               : 1;
+}
+
 static int run(settings *s)
 {
     engine *e = NULL;
@@ -245,15 +254,16 @@ static int run(settings *s)
     signal(SIGPIPE, SIG_IGN);
     if (engine_open(&e, &s->engine, &err) != DS4_OK) {
         startup_complain(program, NULL, err.text);
-        code = err.status == DS4_ERR_ARGUMENT || err.status == DS4_ERR_CORRUPT || err.status == DS4_ERR_UNSUPPORTED ||
-                       err.status == DS4_ERR_NOT_FOUND
-                   ? 2
-                   : 1;
+        code = code_of(err.status);
         goto out;
     }
-    detect_profile(s, engine_get_about(e));
+    if (settle_profile(s, e) != 0) {
+        code = 2;
+        goto out;
+    }
     if (sched_open(&sc, e, &s->sched, &err) != DS4_OK || server_open(&http, e, sc, &s->server, &err) != DS4_OK) {
         startup_complain(program, NULL, err.text);
+        code = code_of(err.status);
         goto out;
     }
     announce(s, e, http, begun_us);
@@ -296,12 +306,13 @@ int main(int argc, char **argv)
     if (code == 0)
         code = settle_numerics(s);
     if (code == 0)
-        code = read_key_file(s);
+        code = settle_keys(s);
     if (code == 0 && startup(&err) != DS4_OK) {
         startup_complain(program, NULL, err.text);
         code = 2;
     }
     if (code != 0) {
+        free(s->key_text);
         free(s);
         return code - 1;
     }
@@ -317,6 +328,7 @@ int main(int argc, char **argv)
     s->server.model_names = s->names.items;
     s->server.n_model_names = s->names.n;
     code = run(s);
+    free(s->key_text);
     free(s);
     return code;
 }

@@ -119,9 +119,7 @@ static ds4_status make_prompt(dump_job *j, const char *system, const char *promp
     const slice texts[2] = { slice_of(system), slice_of(prompt) };
     const chat_message messages[2] = { { .role = CHAT_SYSTEM, .texts = &texts[0], .n_texts = 1 },
                                        { .role = CHAT_USER, .texts = &texts[1], .n_texts = 1 } };
-    const engine_about *about = engine_get_about(j->e);
-    const chat_prompt p = { .profile = chat_profile_detect(about->name, about->version, about->finetune,
-                                                           slice_of(about->file_name)),
+    const chat_prompt p = { .profile = startup_profile(j->e),
                             .mode = think ? CHAT_THINK_HIGH : CHAT_THINK_NONE,
                             .messages = messages,
                             .n_messages = 2 };
@@ -200,7 +198,13 @@ int dump_logprobs(const char *model_path, uint32_t n_ctx, uint32_t n_threads, co
         status = make_prompt(&j, system, prompt, think, raw, &err);
     if (status == DS4_OK && j.prompt.n == 0)
         status = ds4_fail(&err, DS4_ERR_ARGUMENT, "the prompt is empty");
+    const size_t n_max = j.e ? engine_get_about(j.e)->n_ctx : 0;
+    if (status == DS4_OK && j.prompt.n >= n_max)
+        status =
+            ds4_fail(&err, DS4_ERR_ARGUMENT, "the prompt has %zu tokens, the context holds %zu", j.prompt.n, n_max);
     if (status == DS4_OK) {
+        if (j.n_tokens > n_max - j.prompt.n)
+            j.n_tokens = (uint32_t)(n_max - j.prompt.n);
         buffer_printf(&j.out, "{\n  \"n_prompt\": %zu,\n  \"prompt\": [", j.prompt.n);
         for (size_t i = 0; i < j.prompt.n; i++)
             buffer_printf(&j.out, "%s%" PRIu32, i ? ", " : "", j.prompt.ids[i]);

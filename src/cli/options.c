@@ -35,54 +35,76 @@ static void print_help(const char *usage, const option_spec *specs)
 
 static bool takes_value(option_kind kind)
 {
-    return kind != OPTION_FLAG && kind != OPTION_UNFLAG && kind != OPTION_IGNORED;
+    return kind != OPTION_FLAG && kind != OPTION_UNFLAG && kind != OPTION_IGNORED && kind != OPTION_UNAVAILABLE;
 }
 
-static bool read_number(const option_spec *o, const char *text, double *out)
+static bool read_real(const option_spec *o, const char *text, double *out)
 {
     char *end;
     errno = 0;
     *out = strtod(text, &end);
-    if (errno || end == text || *end || !isfinite(*out) || *out < o->min || (o->max != 0 && *out > o->max))
-        return false;
-    return o->kind == OPTION_REAL || *out == floor(*out);
+    return !errno && end != text && !*end && isfinite(*out) && *out >= o->min && (o->max == 0 || *out <= o->max);
+}
+
+/* Decimal digits and nothing else, as the specification has it: no sign, no 0x, no 1e3. */
+static bool read_integer(const option_spec *o, const char *text, uint64_t *out)
+{
+    errno = 0;
+    *out = strtoull(text, NULL, 10);
+    return !errno && text[0] && !text[strspn(text, "0123456789")] && *out >= (uint64_t)o->min &&
+           (o->max == 0 || *out <= (uint64_t)o->max);
+}
+
+static int refuse_number(const char *program, const option_spec *o, const char *text)
+{
+    char line[160];
+    if (o->kind == OPTION_REAL)
+        snprintf(line, sizeof line, "%s wants a number from %g to %g (got '%.40s')", o->name, o->min, o->max, text);
+    else if (o->max == 0)
+        snprintf(line, sizeof line, "%s wants an integer of at least %.0f (got '%.40s')", o->name, o->min, text);
+    else
+        snprintf(line, sizeof line, "%s wants an integer from %.0f to %.0f (got '%.40s')", o->name, o->min, o->max,
+                 text);
+    return options_wrong(program, "%s", line);
 }
 
 static int store(const char *program, const option_spec *o, const char *value)
 {
-    double number;
+    uint64_t integer = 0;
+    char line[160];
     switch (o->kind) {
-    case OPTION_FLAG: *(bool *)o->out = true; return GO_ON;
-    case OPTION_UNFLAG: *(bool *)o->out = false; return GO_ON;
-    case OPTION_TEXT: *(const char **)o->out = value; return GO_ON;
+    case OPTION_FLAG: *(bool *)o->out = true; break;
+    case OPTION_UNFLAG: *(bool *)o->out = false; break;
+    case OPTION_TEXT: *(const char **)o->out = value; break;
     case OPTION_LIST: {
         option_list *list = o->out;
         if (list->n == sizeof list->items / sizeof list->items[0])
             return options_wrong(program, "%s is repeated too often", o->name);
         list->items[list->n++] = value;
-        return GO_ON;
+        break;
     }
+    case OPTION_U32:
+    case OPTION_U64:
+        if (!read_integer(o, value, &integer))
+            return refuse_number(program, o, value);
+        if (o->kind == OPTION_U32)
+            *(uint32_t *)o->out = (uint32_t)integer;
+        else
+            *(uint64_t *)o->out = integer;
+        break;
+    case OPTION_REAL:
+        if (!read_real(o, value, o->out))
+            return refuse_number(program, o, value);
+        break;
     case OPTION_IGNORED:
     case OPTION_IGNORED_VALUE:
         fprintf(stderr, "%s: %s has no meaning in this build and is ignored\n", program, o->name);
-        return GO_ON;
-    default: break;
+        break;
+    case OPTION_UNAVAILABLE:
+        snprintf(line, sizeof line, "%s: %s", o->name, o->help);
+        return options_wrong(program, "%s", line);
+    case OPTION_HEADING: break;
     }
-    if (!read_number(o, value, &number)) {
-        char text[160];
-        if (o->max != 0)
-            snprintf(text, sizeof text, "%s wants a number from %g to %g (got '%.40s')", o->name, o->min, o->max,
-                     value);
-        else
-            snprintf(text, sizeof text, "%s wants a number from %g (got '%.40s')", o->name, o->min, value);
-        return options_wrong(program, "%s", text);
-    }
-    if (o->kind == OPTION_U32)
-        *(uint32_t *)o->out = (uint32_t)number;
-    else if (o->kind == OPTION_U64)
-        *(uint64_t *)o->out = (uint64_t)number;
-    else
-        *(double *)o->out = number;
     return GO_ON;
 }
 
@@ -111,6 +133,8 @@ int options_parse(const char *program, const char *usage, const option_spec *spe
             return EXIT_HELP;
         }
         const option_spec *o = find(specs, argv[i], &value);
+        if (!o)
+            o = find(options_of_the_reference, argv[i], &value);
         if (!o)
             return options_wrong(program, argv[i][0] == '-' ? "unknown option %s" : "unexpected argument '%s'",
                                  argv[i]);

@@ -17,7 +17,8 @@ typedef enum option_kind {
     OPTION_REAL,    /* double */
     OPTION_IGNORED, /* accepted without a value, has no meaning here: one warning */
     OPTION_IGNORED_VALUE,
-    OPTION_HEADING /* of the usage text */
+    OPTION_UNAVAILABLE, /* refused; `help` says why */
+    OPTION_HEADING      /* of the usage text */
 } option_kind;
 
 typedef struct option_list {
@@ -34,6 +35,9 @@ typedef struct option_spec {
     void *out;
     double min, max; /* of numbers; max 0: no limit */
 } option_spec;
+
+/* Flags that other programs of this family know; options_parse() looks here last. cli/reference.c */
+extern const option_spec options_of_the_reference[];
 
 /* 0: go on; otherwise the process exits with that value minus 1 (help: 0, wrong use: 2). Ends at the entry with a NULL name. */
 int options_parse(const char *program, const char *usage, const option_spec *specs, int argc, char **argv);

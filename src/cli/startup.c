@@ -50,6 +50,12 @@ const char *startup_default_model(char *out, size_t size)
     return out;
 }
 
+chat_profile startup_profile(const engine *e)
+{
+    const engine_about *about = engine_get_about(e);
+    return chat_profile_detect(about->name, about->version, about->finetune, slice_of(about->file_name));
+}
+
 void startup_complain(const char *program, const char *file, const char *text)
 {
     const char *advice = strstr(text, "; ");

@@ -2,7 +2,8 @@
 #ifndef CLI_STARTUP_H
 #define CLI_STARTUP_H
 
-#include "ds4/error.h"
+#include "chat/chat.h"
+#include "engine/engine.h"
 
 #include <stddef.h>
 
@@ -11,6 +12,8 @@ ds4_status startup(ds4_error *err);
 /* The embedded model, looked for from the program's own place: share/ds4/ds4-mini.gguf of the prefix where it is installed,
  * or models/ds4-mini.gguf of the source tree in whose build folder it is. */
 const char *startup_default_model(char *out, size_t size);
+/* The prompt profile that the model's own words ask for. */
+chat_profile startup_profile(const engine *e);
 /* "ds4: FILE: text" on stderr, advice after the first "; " on a line of its own. */
 void startup_complain(const char *program, const char *file, const char *text);
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "cli/startup.h"
+#include "cli/text_file.h"
 
 #include <editline/readline.h>
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HISTORY_MAX = 1000, FILE_BYTES_MAX = 16 << 20 };
+enum { HISTORY_MAX = 1000 };
 
 static const char program[] = "ds4";
 static volatile sig_atomic_t interrupted;
@@ -128,8 +129,11 @@ static int answer(conversation *c)
         fputs("\033[0m\n", stderr);
     if (s.any)
         putchar('\n');
-    fflush(stdout);
     int code = 0;
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        startup_complain(program, "the answer cannot be written", strerror(errno));
+        code = 1;
+    }
     if (status == DS4_ERR_CANCELLED)
         fputs("(stopped)\n", stderr);
     else if (status != DS4_OK)
@@ -186,28 +190,6 @@ static void print_help(void)
          "  Ctrl-C stops an answer.");
 }
 
-/* The text of a file, or NULL after a message. */
-static char *read_text(const char *path)
-{
-    FILE *file = fopen(path, "re");
-    char *text = file ? malloc(FILE_BYTES_MAX + 1) : NULL;
-    size_t n = 0;
-    if (!file)
-        startup_complain(program, path, strerror(errno));
-    if (text) {
-        n = fread(text, 1, FILE_BYTES_MAX, file);
-        text[n] = 0;
-    }
-    if (file)
-        fclose(file);
-    if (text && (n == 0 || memchr(text, 0, n))) {
-        startup_complain(program, path, n ? "is not text" : "is empty");
-        free(text);
-        return NULL;
-    }
-    return text;
-}
-
 /* True if the line was a command; *quit then says whether to leave. `said`: what /read found to say. */
 static bool command(conversation *c, const char *line, bool *quit, char **said)
 {
@@ -223,7 +205,7 @@ static bool command(conversation *c, const char *line, bool *quit, char **said)
         while (c->n > (c->options.system[0] ? 1 : 0))
             drop_last(c);
     else if (strncmp(line, "/read ", 6) == 0)
-        *said = read_text(line + 6);
+        *said = text_file_read(program, line + 6);
     else
         fprintf(stderr, "there is no command %s; /help lists them\n", line);
     return true;
@@ -248,11 +230,17 @@ int talk_interactively(ds4 *d, const talk_options *options)
     if (isatty(STDIN_FILENO))
         puts("Talk to the model; /help lists commands.");
     while (!quit) {
+        interrupted = 0;
         char *line = readline("ds4> "), *said = NULL;
+        if (!line && interrupted) { /* Ctrl-C drops what was typed so far */
+            putchar('\n');
+            continue;
+        }
         if (!line)
             break;
         if (line[0]) {
             add_history(line);
+            write_history(path); /* now: the program may be killed */
             if (!command(&c, line, &quit, &said))
                 said = strdup(line);
         }
@@ -263,7 +251,6 @@ int talk_interactively(ds4 *d, const talk_options *options)
     }
     if (isatty(STDIN_FILENO))
         putchar('\n');
-    write_history(path);
     end(&c);
     return 0;
 }

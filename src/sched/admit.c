@@ -83,6 +83,7 @@ static void run(sched *s, job *j)
     pthread_mutex_lock(&s->lock);
     s->metrics.n_queued--;
     s->metrics.n_running++;
+    s->metrics.live_starts_total += j->source == SCHED_SOURCE_LIVE;
     if (j->source == SCHED_SOURCE_LIVE)
         s->metrics.reused_live_tokens_total += j->n_cached;
     if (j->source == SCHED_SOURCE_DISK)

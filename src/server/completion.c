@@ -1,69 +1,41 @@
 #include "server/completion.h"
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "server/answer.h"
 #include "server/messages.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Reasoning over its budget ends where </think> is among the likely tokens, and after so many more in any case (3.7). */
 enum { NEAR_RANK = 3, BUDGET_GRACE = 512 };
 
-/* A finished or running tool call of a whole (not streamed) answer. */
-typedef struct answer_call {
-    char id[40];
-    buffer name, arguments;
-} answer_call;
-
 typedef struct completion {
     /* Constant once submitted. */
     completion_context context;
+    buffer body;        /* until the request was read */
+    http_error refusal; /* why it cannot run */
     chat_request request;
-    char id[40];
-    int64_t created_s;
     token_list prompt;
     uint32_t anchors[2];
     token_list forced; /* ids that open a call, if calls are possible */
     bool in_prompt;    /* they are the end of the prompt */
     stream *st;        /* borrowed: the stream owns this */
     /* Engine thread. */
+    answer answer;
     chat_parser *parser;
     chat_verdict verdict;
     size_t n_forced; /* of `forced`, done; all, while no call must begin */
     uint32_t n_generated;
-    bool begun; /* the first chunk was sent */
     bool no_memory;
-    buffer content, reasoning, logprobs; /* of a whole answer; logprobs also of the present chunk */
-    answer_call *calls;
-    size_t n_calls;
 } completion;
-
-static void random_hex(char *out, size_t n)
-{
-    static const char digits[] = "0123456789abcdef";
-    uint8_t bytes[32];
-    hash_random(bytes, sizeof bytes);
-    for (size_t i = 0; i < n; i++)
-        out[i] = digits[bytes[i] & 15];
-    out[n] = 0;
-}
 
 static void free_completion(void *owner)
 {
     completion *c = owner;
-    for (size_t i = 0; i < c->n_calls; i++) {
-        buffer_free(&c->calls[i].name);
-        buffer_free(&c->calls[i].arguments);
-    }
-    free(c->calls);
-    buffer_free(&c->content);
-    buffer_free(&c->reasoning);
-    buffer_free(&c->logprobs);
+    answer_free(&c->answer);
+    buffer_free(&c->body);
     chat_parser_free(c->parser);
     token_list_free(&c->prompt);
     token_list_free(&c->forced);
@@ -71,64 +43,10 @@ static void free_completion(void *owner)
     free(c);
 }
 
-/* --- chunks of a stream --------------------------------------------------------------------------------------------------- */
-
-static slice model_of(const completion *c)
-{
-    return c->request.model.size ? c->request.model : slice_of(c->context.model_name);
-}
-
 static void need(completion *c, ds4_status status)
 {
     if (status != DS4_OK)
         c->no_memory = true;
-}
-
-static void print_head(completion *c, buffer *b, const char *object)
-{
-    need(c, buffer_printf(b, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%" PRId64 ",\"model\":", c->id, object,
-                          c->created_s));
-    need(c, json_write_string(b, model_of(c)));
-    need(c, buffer_printf(b, ",\"system_fingerprint\":\"%s\",\"choices\":[", c->context.fingerprint));
-}
-
-/* Sends one chunk. `delta` is the inside of the delta object; `finish` NULL: null. */
-static void send_chunk(completion *c, slice delta, const char *finish)
-{
-    buffer b = { 0 };
-    need(c, buffer_append_text(&b, "data: "));
-    print_head(c, &b, "chat.completion.chunk");
-    need(c, buffer_append_text(&b, "{\"index\":0,\"delta\":{"));
-    need(c, buffer_append_slice(&b, delta));
-    if (c->logprobs.size) {
-        need(c, buffer_printf(&b, "},\"logprobs\":{\"content\":[%s]},\"finish_reason\":", c->logprobs.data));
-        buffer_clear(&c->logprobs);
-    } else {
-        need(c, buffer_append_text(&b, "},\"logprobs\":null,\"finish_reason\":"));
-    }
-    need(c, finish ? buffer_printf(&b, "\"%s\"}]", finish) : buffer_append_text(&b, "null}]"));
-    if (c->request.include_usage)
-        need(c, buffer_append_text(&b, ",\"usage\":null"));
-    need(c, buffer_append_text(&b, "}\n\n"));
-    stream_write(c->st, buffer_slice(&b));
-    buffer_free(&b);
-}
-
-static void send_text(completion *c, const char *member, slice text)
-{
-    buffer delta = { 0 };
-    need(c, buffer_printf(&delta, "\"%s\":", member));
-    need(c, json_write_string(&delta, text));
-    send_chunk(c, buffer_slice(&delta), NULL);
-    buffer_free(&delta);
-}
-
-static void begin_stream(completion *c)
-{
-    if (c->begun || !c->request.stream)
-        return;
-    c->begun = true;
-    send_chunk(c, SLICE("\"role\":\"assistant\",\"content\":\"\""), NULL);
 }
 
 const char *completion_effort(const stream *st)
@@ -139,96 +57,23 @@ const char *completion_effort(const stream *st)
 
 bool completion_heartbeat(stream *st, bool event)
 {
-    completion *c = st->owner; /* only what is constant, or the stream's own, is touched: this is another thread */
+    const completion *c =
+        st->owner; /* only what is constant, or the stream's own, is touched: this is another thread */
     buffer b = { 0 };
     pthread_mutex_lock(&st->lock);
     const uint32_t done = st->prefill_done, total = st->prefill_total;
     const bool running = st->running;
     pthread_mutex_unlock(&st->lock);
     ds4_status status;
-    if (event) {
-        status = buffer_printf(
-            &b, "data: {\"id\":\"%s\",\"object\":\"chat.completion.chunk\",\"created\":%" PRId64 ",\"model\":", c->id,
-            c->created_s);
-        if (status == DS4_OK)
-            status = json_write_string(&b, model_of(c));
-        if (status == DS4_OK)
-            status = buffer_append_text(&b, ",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":null}]}\n\n");
-    } else if (running) {
+    if (event)
+        status = answer_print_idle(&c->answer, &b);
+    else if (running)
         status = buffer_printf(&b, ": prefill %u/%u\n\n", (unsigned)done, (unsigned)total);
-    } else {
+    else
         status = buffer_append_text(&b, ": queued\n\n");
-    }
     const bool here = status == DS4_OK && stream_write(st, buffer_slice(&b));
     buffer_free(&b);
     return here;
-}
-
-/* --- what the parser finds -------------------------------------------------------------------------------------------------- */
-
-static answer_call *new_call(completion *c)
-{
-    answer_call *grown = realloc(c->calls, (c->n_calls + 1) * sizeof *grown);
-    if (!grown) {
-        c->no_memory = true;
-        return NULL;
-    }
-    c->calls = grown;
-    grown[c->n_calls] = (answer_call){ .id = "call_" };
-    random_hex(grown[c->n_calls].id + 5, 32);
-    return &grown[c->n_calls++];
-}
-
-static void send_call(completion *c, const chat_event *event, const answer_call *call)
-{
-    buffer delta = { 0 };
-    need(c, buffer_printf(&delta, "\"tool_calls\":[{\"index\":%u,", (unsigned)event->index));
-    if (event->kind == CHAT_EVENT_CALL_BEGIN) {
-        need(c, buffer_printf(&delta, "\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", call->id));
-        need(c, json_write_string(&delta, event->text));
-        need(c, buffer_append_text(&delta, ",\"arguments\":\"\"}}]"));
-    } else {
-        need(c, buffer_append_text(&delta, "\"function\":{\"arguments\":"));
-        need(c, json_write_string(&delta, event->text));
-        need(c, buffer_append_text(&delta, "}}]"));
-    }
-    send_chunk(c, buffer_slice(&delta), NULL);
-    buffer_free(&delta);
-}
-
-static void on_event(void *user, const chat_event *event)
-{
-    completion *c = user;
-    const bool streaming = c->request.stream;
-    answer_call *call = c->n_calls ? &c->calls[c->n_calls - 1] : NULL;
-    switch (event->kind) {
-    case CHAT_EVENT_REASONING:
-        if (streaming)
-            send_text(c, "reasoning_content", event->text);
-        else
-            need(c, buffer_append_slice(&c->reasoning, event->text));
-        break;
-    case CHAT_EVENT_CONTENT:
-        if (streaming)
-            send_text(c, "content", event->text);
-        else
-            need(c, buffer_append_slice(&c->content, event->text));
-        break;
-    case CHAT_EVENT_CALL_BEGIN:
-        call = new_call(c);
-        if (call)
-            need(c, buffer_append_slice(&call->name, event->text));
-        if (call && streaming)
-            send_call(c, event, call);
-        break;
-    case CHAT_EVENT_CALL_DATA:
-        if (streaming)
-            send_call(c, event, call);
-        else if (call)
-            need(c, buffer_append_slice(&call->arguments, event->text));
-        break;
-    case CHAT_EVENT_CALL_END: break;
-    }
 }
 
 /* --- the scheduler's callbacks: engine thread ------------------------------------------------------------------------------- */
@@ -276,7 +121,7 @@ static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_ste
     c->st->prefill_done = n_cached;
     c->st->prefill_total = n_prompt;
     pthread_mutex_unlock(&c->st->lock);
-    begin_stream(c);
+    answer_begin(&c->answer);
     /* Without reasoning a required call opens the answer: its tokens stand at the end of the prompt. */
     for (; c->in_prompt && c->n_forced < c->forced.n; c->n_forced++)
         need(c, chat_parser_feed(c->parser, c->forced.ids[c->n_forced], &c->verdict, NULL));
@@ -293,35 +138,6 @@ static void on_prefill(void *user, uint32_t n_done, uint32_t n_prompt)
     pthread_mutex_unlock(&c->st->lock);
 }
 
-static void print_alternative(completion *c, buffer *b, uint32_t id, float logprob)
-{
-    const slice piece = text_piece(engine_tokenizer(c->context.engine), id);
-    need(c, buffer_append_text(b, "{\"token\":"));
-    need(c, json_write_string(b, piece));
-    need(c, buffer_append_text(b, ",\"logprob\":"));
-    need(c, json_write_double(b, logprob));
-    need(c, buffer_append_text(b, ",\"bytes\":["));
-    for (size_t i = 0; i < piece.size; i++)
-        need(c, buffer_printf(b, i ? ",%u" : "%u", (unsigned)(unsigned char)piece.data[i]));
-    need(c, buffer_append_byte(b, ']'));
-}
-
-static void note_logprobs(completion *c, const sched_token *token)
-{
-    buffer *b = &c->logprobs;
-    if (b->size)
-        need(c, buffer_append_byte(b, ','));
-    print_alternative(c, b, token->id, token->logprob);
-    need(c, buffer_append_text(b, ",\"top_logprobs\":["));
-    for (uint32_t i = 0; i < token->n_top; i++) {
-        if (i)
-            need(c, buffer_append_byte(b, ','));
-        print_alternative(c, b, token->top[i].id, token->top[i].logprob);
-        need(c, buffer_append_byte(b, '}'));
-    }
-    need(c, buffer_append_text(b, "]}"));
-}
-
 static bool one_call(const chat_request *r)
 {
     return !r->parallel_calls || r->choice == CHOICE_NAMED;
@@ -330,20 +146,20 @@ static bool one_call(const chat_request *r)
 static void on_token(void *user, const sched_token *token, sched_steer *steer)
 {
     completion *c = user;
-    begin_stream(c);
+    answer_begin(&c->answer);
     pthread_mutex_lock(&c->st->lock);
     c->st->decoding = true;
     pthread_mutex_unlock(&c->st->lock);
     const bool content = !chat_parser_in_reasoning(c->parser);
     c->n_generated++;
     if (c->request.want_logprobs && content && !text_is_control(engine_tokenizer(c->context.engine), token->id))
-        note_logprobs(c, token);
+        answer_logprobs(&c->answer, token);
     need(c, chat_parser_feed(c->parser, token->id, &c->verdict, NULL));
     /* Where the grammar binds, it closes the block after one call; elsewhere that call ends the answer. */
     if (one_call(&c->request) && c->verdict == CHAT_GO_ON && chat_parser_n_calls(c->parser) > 0 &&
         chat_parser_allows(c->parser, text_special_id(engine_tokenizer(c->context.engine), TEXT_EOS)))
         c->verdict = CHAT_STOP_TOOLS;
-    if (c->verdict != CHAT_GO_ON || c->no_memory)
+    if (c->verdict != CHAT_GO_ON || c->no_memory || c->answer.no_memory)
         steer->finish = true;
     else
         steer_on(c, steer);
@@ -351,108 +167,13 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
 
 /* --- the end --------------------------------------------------------------------------------------------------------------------- */
 
-static void print_usage(completion *c, buffer *b, const sched_result *r)
-{
-    const uint32_t completion_tokens = r->n_generated - (c->verdict == CHAT_STOP_EOS && r->n_generated > 0);
-    const uint32_t fresh = r->n_prompt - r->n_cached;
-    const double prompt_ms = (double)r->prefill_us / 1e3, decode_ms = (double)r->decode_us / 1e3;
-    need(c, buffer_printf(b,
-                          "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u,"
-                          "\"prompt_tokens_details\":{\"cached_tokens\":%u,\"cache_write_tokens\":%u},"
-                          "\"completion_tokens_details\":{\"reasoning_tokens\":%u},"
-                          "\"prompt_cache_hit_tokens\":%u,\"prompt_cache_miss_tokens\":%u}",
-                          (unsigned)r->n_prompt, (unsigned)completion_tokens,
-                          (unsigned)(r->n_prompt + completion_tokens), (unsigned)r->n_cached, (unsigned)fresh,
-                          (unsigned)chat_parser_n_reasoning_tokens(c->parser), (unsigned)r->n_cached, (unsigned)fresh));
-    need(c,
-         buffer_printf(b,
-                       ",\"timings\":{\"cache_n\":%u,\"prompt_n\":%u,\"prompt_ms\":%.3f,\"prompt_per_second\":%.3f,"
-                       "\"predicted_n\":%u,\"predicted_ms\":%.3f,\"predicted_per_second\":%.3f}",
-                       (unsigned)r->n_cached, (unsigned)fresh, prompt_ms, prompt_ms > 0 ? fresh / prompt_ms * 1e3 : 0.0,
-                       (unsigned)r->n_generated, decode_ms, decode_ms > 0 ? r->n_generated / decode_ms * 1e3 : 0.0));
-}
-
-static void end_stream(completion *c, const sched_result *r, const char *finish)
-{
-    buffer b = { 0 };
-    begin_stream(c);
-    send_chunk(c, SLICE(""), finish);
-    if (c->request.include_usage) {
-        need(c, buffer_append_text(&b, "data: "));
-        print_head(c, &b, "chat.completion.chunk");
-        need(c, buffer_append_text(&b, "],"));
-        print_usage(c, &b, r);
-        need(c, buffer_append_text(&b, "}\n\n"));
-    }
-    need(c, buffer_append_text(&b, "data: [DONE]\n\n"));
-    stream_write(c->st, buffer_slice(&b));
-    buffer_free(&b);
-}
-
-static void print_calls(completion *c, buffer *b, size_t n)
-{
-    need(c, buffer_append_text(b, ",\"tool_calls\":["));
-    for (size_t i = 0; i < n; i++) {
-        need(c, buffer_printf(b, "%s{\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":", i ? "," : "",
-                              c->calls[i].id));
-        need(c, json_write_string(b, buffer_slice(&c->calls[i].name)));
-        need(c, buffer_append_text(b, ",\"arguments\":"));
-        need(c, json_write_string(b, buffer_slice(&c->calls[i].arguments)));
-        need(c, buffer_append_text(b, "}}"));
-    }
-    need(c, buffer_append_byte(b, ']'));
-}
-
-static void end_whole(completion *c, const sched_result *r, const char *finish)
-{
-    buffer b = { 0 };
-    const size_t n_calls = chat_parser_n_calls(c->parser); /* an unfinished one is not shown */
-    print_head(c, &b, "chat.completion");
-    need(c, buffer_append_text(&b, "{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":"));
-    need(c, n_calls && !c->content.size ? buffer_append_text(&b, "null")
-                                        : json_write_string(&b, buffer_slice(&c->content)));
-    if (c->reasoning.size) {
-        need(c, buffer_append_text(&b, ",\"reasoning_content\":"));
-        need(c, json_write_string(&b, buffer_slice(&c->reasoning)));
-    }
-    if (n_calls)
-        print_calls(c, &b, n_calls);
-    need(c, buffer_append_text(&b, ",\"refusal\":null},\"logprobs\":"));
-    need(c, c->request.want_logprobs ? buffer_printf(&b, "{\"content\":[%s]}", c->logprobs.size ? c->logprobs.data : "")
-                                     : buffer_append_text(&b, "null"));
-    need(c, buffer_printf(&b, ",\"finish_reason\":\"%s\"}],", finish));
-    print_usage(c, &b, r);
-    need(c, buffer_append_text(&b, "}\n"));
-    c->st->status = 200;
-    stream_write(c->st, buffer_slice(&b));
-    buffer_free(&b);
-}
-
-static void end_badly(completion *c, const http_error *e)
-{
-    buffer b = { 0 };
-    if (c->request.stream) {
-        begin_stream(c);
-        need(c, buffer_append_text(&b, "data: "));
-        need(c, error_print(e, &b));
-        need(c, buffer_append_byte(&b, '\n'));
-    } else {
-        need(c, error_print(e, &b));
-    }
-    pthread_mutex_lock(&c->st->lock);
-    c->st->status = e->status;
-    pthread_mutex_unlock(&c->st->lock);
-    stream_write(c->st, buffer_slice(&b));
-    buffer_free(&b);
-}
-
 static void log_end(const completion *c, const sched_result *r, const char *finish)
 {
     static const char *const sources[] = { "none", "live", "disk" };
     log_info(
         "request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs decode=%.3fs%s%s",
-        c->id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source], (unsigned)r->n_generated,
-        (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
+        c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source],
+        (unsigned)r->n_generated, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
         r->retried_clean ? " retried=clean" : "", c->request.effort_lowered ? " effort=high requested=max" : "");
 }
 
@@ -468,7 +189,7 @@ static const char *finish_word(completion *c, const sched_result *r, http_error 
         return "cancelled";
     }
     need(c, chat_parser_finish(c->parser, r->finish != SCHED_FINISH_STEERED, &outcome, NULL));
-    if (c->no_memory) {
+    if (c->no_memory || c->answer.no_memory) {
         refuse_memory(e);
         return "error";
     }
@@ -489,18 +210,45 @@ static void on_done(void *user, const sched_result *r)
     completion *c = user;
     http_error e = { 0 };
     const char *finish = finish_word(c, r, &e);
+    const answer_usage usage = { .result = r,
+                                 /* EOS is not counted */
+                                 .n_completion = r->n_generated - (c->verdict == CHAT_STOP_EOS && r->n_generated > 0),
+                                 .n_reasoning = chat_parser_n_reasoning_tokens(c->parser),
+                                 .n_calls = chat_parser_n_calls(c->parser) };
     if (e.status)
-        end_badly(c, &e);
-    else if (c->request.stream)
-        end_stream(c, r, finish);
+        answer_fail(&c->answer, &e);
     else
-        end_whole(c, r, finish);
+        answer_end(&c->answer, finish, &usage);
     log_end(c, r, finish);
     stream_end(c->st);
     stream_drop(c->st); /* the scheduler's reference */
 }
 
 /* --- the beginning ---------------------------------------------------------------------------------------------------------------- */
+
+static bool refuse_length(const completion *c, const char *least, size_t n_tokens, http_error *e)
+{
+    const uint32_t n_ctx = engine_get_about(c->context.engine)->n_ctx;
+    refuse(
+        e, 400, "context_length_exceeded", "messages",
+        "this conversation has %s%zu tokens, and the context holds %u: shorten it, or start the server with a larger "
+        "--ctx",
+        least, n_tokens, (unsigned)n_ctx);
+    e->has_context = true;
+    e->n_prompt_tokens = n_tokens < UINT32_MAX ? (uint32_t)n_tokens : UINT32_MAX;
+    e->n_ctx = n_ctx;
+    return false;
+}
+
+/* No token is longer than the longest. So what is far too long is known without a tokenisation, which takes a second
+ * for every megabyte or two. */
+static size_t least_tokens(const completion *c, const text_spans *spans)
+{
+    size_t n_bytes = 0;
+    for (size_t i = 0; i < spans->n; i++)
+        n_bytes += spans->items[i].text.size;
+    return n_bytes / c->context.piece_bytes_max;
+}
 
 static bool render(completion *c, chat_rendered *about, http_error *e)
 {
@@ -518,9 +266,13 @@ static bool render(completion *c, chat_rendered *about, http_error *e)
     ds4_status status = chat_render(&prompt, &spans, about, &err);
     if (status == DS4_OK)
         status = text_spans_seal(&spans);
-    if (status == DS4_OK)
+    const size_t n_least = status == DS4_OK ? least_tokens(c, &spans) : 0;
+    const bool hopeless = n_least > engine_get_about(c->context.engine)->n_ctx;
+    if (status == DS4_OK && !hopeless)
         status = text_encode_spans(engine_tokenizer(c->context.engine), &spans, &c->prompt, &err);
     text_spans_free(&spans);
+    if (hopeless)
+        return refuse_length(c, "at least ", n_least, e);
     return status == DS4_OK || refuse_status(e, status, err.text);
 }
 
@@ -592,16 +344,8 @@ static bool submit(completion *c, http_error *e)
     const uint32_t n_ctx = engine_get_about(c->context.engine)->n_ctx;
     sched_ticket *ticket = NULL;
     ds4_error err = { 0 };
-    if (c->prompt.n >= n_ctx) {
-        refuse(e, 400, "context_length_exceeded", "messages",
-               "this conversation has %zu tokens, and the context holds %u: shorten it, or start the server with a "
-               "larger --ctx",
-               c->prompt.n, (unsigned)n_ctx);
-        e->has_context = true;
-        e->n_prompt_tokens = (uint32_t)c->prompt.n;
-        e->n_ctx = n_ctx;
-        return false;
-    }
+    if (c->prompt.n >= n_ctx)
+        return refuse_length(c, "", c->prompt.n, e);
     sched_request request = { .prompt = c->prompt.ids,
                               .n_prompt = (uint32_t)c->prompt.n,
                               .anchors = c->anchors,
@@ -626,19 +370,18 @@ static bool submit(completion *c, http_error *e)
     return true;
 }
 
-bool completion_start(stream **out, const completion_context *context, slice body, http_error *e)
+static void on_event(void *user, const chat_event *event)
 {
+    completion *c = user;
+    answer_event(&c->answer, event);
+}
+
+static bool read_request(completion *c, http_error *e)
+{
+    const completion_context *context = &c->context;
     const engine_about *about = engine_get_about(context->engine);
-    completion *c = calloc(1, sizeof *c);
     chat_rendered rendered = { 0 };
-    *out = NULL;
-    if (!c)
-        return refuse_memory(e);
-    c->context = *context;
-    c->created_s = (int64_t)time(NULL);
-    memcpy(c->id, "chatcmpl-", 9);
-    random_hex(c->id + 9, 24);
-    bool good = request_read(&c->request, body, context->options, about->n_ctx, about->n_vocab, e) &&
+    bool good = request_read(&c->request, buffer_slice(&c->body), context->options, about->n_ctx, about->n_vocab, e) &&
                 forbid_calls(&c->request, text_special_id(engine_tokenizer(context->engine), TEXT_DSML), e) &&
                 render(c, &rendered, e) && prepare_opening(c, e);
     if (good && c->n_forced < c->forced.n && !rendered.thinking_open) {
@@ -659,18 +402,45 @@ bool completion_start(stream **out, const completion_context *context, slice bod
         good = chat_parser_new(&c->parser, engine_tokenizer(context->engine), &options, on_event, c, NULL) == DS4_OK ||
                refuse_memory(e);
     }
-    if (!good) {
-        free_completion(c);
+    return good;
+}
+
+void completion_prepare(stream *st)
+{
+    completion *c = st->owner;
+    answer *a = &c->answer;
+    read_request(c, &c->refusal);
+    buffer_free(&c->body);
+    a->model = c->request.model.size ? c->request.model : slice_of(c->context.model_name);
+    a->chunks = c->request.stream;
+    a->include_usage = c->request.include_usage;
+    a->want_logprobs = c->request.want_logprobs;
+    stream_prepared(st, a->chunks);
+}
+
+bool completion_submit(stream *st, http_error *e)
+{
+    completion *c = st->owner;
+    if (c->refusal.status) {
+        *e = c->refusal;
         return false;
     }
-    stream *st = stream_new(c->request.stream, (size_t)context->options->output_bytes_max, c, free_completion);
-    if (!st)
-        return refuse_memory(e);
-    c->st = st;
-    if (!submit(c, e)) {
-        stream_drop(st);
-        return false;
-    }
-    *out = st;
-    return true;
+    return submit(c, e);
+}
+
+stream *completion_new(const completion_context *context, buffer *body)
+{
+    completion *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->context = *context;
+    c->body = *body;
+    *body = (buffer){ 0 };
+    answer_name(&c->answer);
+    c->answer.fingerprint = context->fingerprint;
+    c->answer.tokenizer = engine_tokenizer(context->engine);
+    stream *st = stream_new((size_t)context->options->output_bytes_max, c, free_completion);
+    if (st)
+        c->answer.st = c->st = st;
+    return st;
 }

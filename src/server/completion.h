@@ -1,5 +1,4 @@
-/* server/completion.h - one chat completion: from the request to the scheduler, and from its tokens to the client.
- * Shapes of the answers: protocol specification 4.4. */
+/* server/completion.h - one chat completion: from the request to the scheduler, and from its tokens to the answer. */
 #ifndef SERVER_COMPLETION_H
 #define SERVER_COMPLETION_H
 
@@ -12,12 +11,16 @@ typedef struct completion_context {
     const server_options *options;
     const char *model_name;      /* echoed when a request names none */
     const char *fingerprint;     /* system_fingerprint */
+    size_t piece_bytes_max;      /* of the longest token */
     _Atomic uint64_t *n_escapes; /* counts reasoning that was closed because a tool block was opened inside it */
 } completion_context;
 
-/* Checks, renders, tokenises and submits. On success *out is the answer's way to the client; the caller holds a reference.
- * False: *e says why, and nothing runs. MHD thread. */
-bool completion_start(stream **out, const completion_context *c, slice body, http_error *e);
+/* A stream that answers `body`, which is taken. One reference, the caller's. NULL: no memory. */
+stream *completion_new(const completion_context *c, buffer *body);
+/* Checks, renders and tokenises, then wakes the connection. May take seconds. Once, on a thread of the intake. */
+void completion_prepare(stream *st);
+/* Gives a prepared request to the scheduler. False: *e says why, and nothing runs. MHD thread, once. */
+bool completion_submit(stream *st, http_error *e);
 /* What a silent stream says while it waits: a comment, or an event that resets idle timers. `owner` of the stream. */
 bool completion_heartbeat(stream *st, bool event);
 

@@ -1,6 +1,6 @@
 #include "server/errors.h"
 
-#include "text/text.h"
+#include "base/json.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,59 +34,25 @@ bool refuse_status(http_error *e, ds4_status status, const char *text)
     }
 }
 
+bool refuse_memory(http_error *e)
+{
+    return refuse(e, 500, "internal_error", NULL, "not enough memory for this request");
+}
+
 static const char *type_of(const http_error *e)
 {
     return e->status >= 500 ? "server_error" : "invalid_request_error";
-}
-
-ds4_status print_string_body(buffer *out, slice text)
-{
-    /* Through the detokeniser's UTF-8 filter, so that a cut character cannot make the whole answer unreadable. */
-    text_utf8 filter = { 0 };
-    buffer clean = { 0 };
-    ds4_status status = text_utf8_feed(&filter, text, &clean);
-    if (status == DS4_OK)
-        status = text_utf8_finish(&filter, &clean);
-    size_t from = 0;
-    for (size_t i = 0; status == DS4_OK && i <= clean.size; i++) {
-        const unsigned char c = i < clean.size ? (unsigned char)clean.data[i] : 0;
-        if (i < clean.size && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
-            continue;
-        if (i > from)
-            status = buffer_append(out, clean.data + from, i - from);
-        from = i + 1;
-        if (status != DS4_OK || i == clean.size)
-            break;
-        switch (c) {
-        case '"': status = buffer_append_text(out, "\\\""); break;
-        case '\\': status = buffer_append_text(out, "\\\\"); break;
-        case '\n': status = buffer_append_text(out, "\\n"); break;
-        case '\r': status = buffer_append_text(out, "\\r"); break;
-        case '\t': status = buffer_append_text(out, "\\t"); break;
-        default: status = buffer_printf(out, "\\u%04x", c);
-        }
-    }
-    buffer_free(&clean);
-    return status;
-}
-
-ds4_status print_string(buffer *out, slice text)
-{
-    ds4_status status = buffer_append_byte(out, '"');
-    if (status == DS4_OK)
-        status = print_string_body(out, text);
-    return status == DS4_OK ? buffer_append_byte(out, '"') : status;
 }
 
 ds4_status error_print_object(const http_error *e, buffer *out)
 {
     ds4_status status = buffer_append_text(out, "{\"message\":");
     if (status == DS4_OK)
-        status = print_string(out, slice_of(e->message));
+        status = json_write_string(out, slice_of(e->message));
     if (status == DS4_OK)
         status = buffer_printf(out, ",\"type\":\"%s\",\"param\":", type_of(e));
     if (status == DS4_OK)
-        status = e->param[0] ? print_string(out, slice_of(e->param)) : buffer_append_text(out, "null");
+        status = e->param[0] ? json_write_string(out, slice_of(e->param)) : buffer_append_text(out, "null");
     if (status == DS4_OK)
         status = e->code ? buffer_printf(out, ",\"code\":\"%s\"", e->code) : buffer_append_text(out, ",\"code\":null");
     if (status == DS4_OK && e->has_context)

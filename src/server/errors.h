@@ -22,15 +22,11 @@ bool refuse(http_error *e, int status, const char *code, const char *param, cons
 
 /* 500 or 503 for what the engine or the memory refused. */
 bool refuse_status(http_error *e, ds4_status status, const char *text);
+bool refuse_memory(http_error *e);
 
 /* The `error` object in OpenAI's shape: {"message":...,"type":...,"param":...,"code":...}. */
 ds4_status error_print_object(const http_error *e, buffer *out);
 /* {"error":{...}} */
 ds4_status error_print(const http_error *e, buffer *out);
-
-/* A JSON string with quotes. Bytes that are not UTF-8 become U+FFFD, so the output is always valid. */
-ds4_status print_string(buffer *out, slice text);
-/* The same without quotes: a piece of a string. */
-ds4_status print_string_body(buffer *out, slice text);
 
 #endif

@@ -5,11 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-bool refuse_memory(http_error *e)
-{
-    return refuse(e, 500, "internal_error", NULL, "not enough memory for this request");
-}
-
 slice request_keep(chat_request *r, buffer *printed)
 {
     const slice kept = arena_copy(&r->memory, (slice){ printed->data ? printed->data : "", printed->size });
@@ -58,11 +53,20 @@ static bool read_part(chat_request *r, const json_value *part, size_t i, size_t 
     buffer printed = { 0 };
     if (json_string(part, out))
         return true;
+    if (json_kind_of(part) != JSON_OBJECT)
+        return refuse(e, 400, "invalid_type", path_of(path, i, "content"),
+                      "messages[%zu].content[%zu] must be an object or a string (got %s)", i, k,
+                      json_kind_name(json_kind_of(part)));
     if (!json_is_null(json_member(part, "type")) && !json_string(json_member(part, "type"), &type))
         return refuse(e, 400, "invalid_type", path_of(path, i, "content"),
                       "messages[%zu].content[%zu].type must be a string", i, k);
-    if (json_string(json_member(part, "text"), out) || json_string(json_member(part, "refusal"), out))
-        return true;
+    const bool refusal = slice_equal(type, SLICE("refusal"));
+    if (refusal || slice_equal(type, SLICE("text"))) {
+        const char *member = refusal ? "refusal" : "text";
+        return json_string(json_member(part, member), out) ||
+               refuse(e, 400, "invalid_type", path_of(path, i, "content"),
+                      "messages[%zu].content[%zu].%s must be a string", i, k, member);
+    }
     if (!is_result)
         return refuse(e, 400, "unsupported_content", path_of(path, i, "content"),
                       "messages[%zu].content[%zu]: parts of type '%.40s' are not supported by this model", i, k,

@@ -8,6 +8,5 @@ bool messages_read(chat_request *r, http_error *e);
 bool tools_read(chat_request *r, http_error *e);
 /* A copy of what was printed, in the request's memory; .data NULL: no memory. Frees the buffer. */
 slice request_keep(chat_request *r, buffer *printed);
-bool refuse_memory(http_error *e);
 
 #endif

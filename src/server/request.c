@@ -38,19 +38,35 @@ static bool read_biases(chat_request *r, uint32_t n_vocab, http_error *e)
     return true;
 }
 
+/* Any integer, modulo 2^64: clients draw seeds from signed and from unsigned ranges. */
+static bool read_seed(chat_request *r, http_error *e)
+{
+    const json_value *value = json_member(r->body, "seed");
+    uint64_t seed = 0;
+    int64_t number;
+    if (json_is_null(value))
+        return true;
+    if (json_int64(value, &number)) {
+        r->sampling.seed = (uint64_t)number;
+        return true;
+    }
+    if (!json_is_integer(value))
+        return refuse(e, 400, "invalid_type", "seed", "seed must be an integer");
+    const slice text = json_number_text(value);
+    for (size_t i = 0; i < text.size; i++)
+        if (text.data[i] != '-')
+            seed = seed * 10 + (uint64_t)(text.data[i] - '0');
+    r->sampling.seed = text.data[0] == '-' ? 0 - seed : seed;
+    return true;
+}
+
 static bool read_sampling(chat_request *r, uint32_t n_vocab, http_error *e)
 {
     engine_sampling *s = &r->sampling;
-    const json_value *seed = json_member(r->body, "seed");
-    int64_t top_k = 0, number;
+    int64_t top_k = 0;
     *s = engine_sampling_default();
     hash_random(&s->seed, sizeof s->seed);
-    if (!json_is_null(seed)) {
-        if (!json_int64(seed, &number))
-            return refuse(e, 400, "invalid_type", "seed", "seed must be an integer of 64 bits");
-        s->seed = (uint64_t)number;
-    }
-    if (!field_real(r->body, "temperature", 0, 2, &s->temperature, e) ||
+    if (!read_seed(r, e) || !field_real(r->body, "temperature", 0, 2, &s->temperature, e) ||
         !field_real(r->body, "top_p", 0, 1, &s->top_p, e) || !field_int(r->body, "top_k", -1, INT32_MAX, &top_k, e) ||
         !field_real(r->body, "min_p", 0, 1, &s->min_p, e) ||
         !field_real(r->body, "presence_penalty", -2, 2, &s->presence_penalty, e) ||
@@ -159,11 +175,12 @@ static bool read_effort(chat_request *r, slice *effort, http_error *e)
 
 static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_ctx, http_error *e)
 {
-    const json_value *kwargs = json_member(r->body, "chat_template_kwargs");
+    const json_value *kwargs;
     int on = -1;
     int64_t budget = o->think_budget;
     slice effort = { "", 0 };
-    if (!read_switch(json_member(kwargs, "enable_thinking"), "chat_template_kwargs.enable_thinking", &on, e) ||
+    if (!field_object(r->body, "chat_template_kwargs", &kwargs, e) ||
+        !read_switch(json_member(kwargs, "enable_thinking"), "chat_template_kwargs.enable_thinking", &on, e) ||
         !read_switch(json_member(kwargs, "thinking"), "chat_template_kwargs.thinking", &on, e) ||
         !read_switch(json_member(r->body, "enable_thinking"), "enable_thinking", &on, e) ||
         !read_switch(json_member(r->body, "think"), "think", &on, e) ||
@@ -229,6 +246,24 @@ static bool read_model(chat_request *r, const server_options *o, http_error *e)
     return known || refuse(e, 404, "model_not_found", "model", "the model '%.100s' is not served here", r->model.data);
 }
 
+/* What would change the answer and is not there is refused, never ignored. */
+static bool read_unsupported(const chat_request *r, http_error *e)
+{
+    static const char *const old[] = { "functions", "function_call" };
+    const json_value *modalities;
+    slice word;
+    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++)
+        if (!json_is_null(json_member(r->body, old[i])))
+            return refuse(e, 400, "unsupported_parameter", old[i], "%s is not supported; use tools and tool_choice",
+                          old[i]);
+    if (!field_array(r->body, "modalities", &modalities, e))
+        return false;
+    for (size_t i = 0; i < json_count(modalities); i++)
+        if (!json_string(json_at(modalities, i), &word) || !slice_equal(word, SLICE("text")))
+            return refuse(e, 400, "unsupported_parameter", "modalities", "modalities may hold only \"text\"");
+    return true;
+}
+
 static bool read_switches(chat_request *r, http_error *e)
 {
     const json_value *stream_options;
@@ -259,8 +294,8 @@ bool request_read(chat_request *r, slice body, const server_options *o, uint32_t
         return refuse(e, 400, "invalid_json", NULL, "the body must be a JSON object (got %s)",
                       json_kind_name(json_kind_of(r->body)));
     if (!read_model(r, o, e) || !messages_read(r, e) || !tools_read(r, e) || !read_format(r, e) ||
-        !read_switches(r, e) || !read_limits(r, o, e) || !read_stops(r, e) || !read_thinking(r, o, n_ctx, e) ||
-        !read_sampling(r, n_vocab, e))
+        !read_unsupported(r, e) || !read_switches(r, e) || !read_limits(r, o, e) || !read_stops(r, e) ||
+        !read_thinking(r, o, n_ctx, e) || !read_sampling(r, n_vocab, e))
         return false;
     settle_sampling(r, o);
     return true;

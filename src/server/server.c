@@ -4,19 +4,22 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/gate.h"
+#include "server/intake.h"
+#include "server/listener.h"
+#include "server/metrics.h"
 #include "server/pages.h"
 #include "server/watch.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { HEADER_MEMORY = 80 * 1024, BLOCK_BYTES = 32 * 1024, DRAIN_TAIL_US = 2000000, BACKLOG = 511 };
+enum { HEADER_MEMORY = 80 * 1024, BLOCK_BYTES = 32 * 1024, DRAIN_TAIL_US = 2000000 };
+enum { LONG_BODY = 256 * 1024 }; /* takes a noticeable time to read: these wait for each other, not the short ones */
 
 struct server {
     server_options options;
@@ -24,21 +27,23 @@ struct server {
     char model_name[128], fingerprint[40];
     struct MHD_Daemon *daemon;
     watch *watch;
-    int socket;
-    uint16_t port;
-    bool loopback;
+    intake *short_bodies, *long_bodies;
+    listener listener;
     int64_t started_us;
     atomic_bool draining;
-    page_counters counters;
+    metrics metrics;
 };
 
 /* One request on one connection. MHD thread only. */
 typedef struct exchange {
     server *s;
+    endpoint where;
+    const char *rest;   /* of the path: a model's id */
+    http_error refusal; /* known before the body is there, which is then dropped unread */
+    const char *allow;  /* of a 405 */
     buffer body;
-    bool too_long;
-    stream *st; /* a running completion; one reference */
-    bool watched;
+    stream *st; /* a completion; one reference */
+    bool submitted, watched;
     char id[40]; /* x-request-id */
 } exchange;
 
@@ -63,6 +68,7 @@ static void add_headers(exchange *x, struct MHD_Response *response, const char *
 {
     MHD_add_response_header(response, "Content-Type", type);
     MHD_add_response_header(response, "x-request-id", x->id);
+    MHD_add_response_header(response, "request-id", x->id);
     if (x->st && completion_effort(x->st))
         MHD_add_response_header(response, "x-ds4-effort", completion_effort(x->st));
     if (x->s->options.cors) {
@@ -76,7 +82,7 @@ static enum MHD_Result queue(exchange *x, struct MHD_Connection *connection, int
 {
     if (!response)
         return MHD_NO;
-    x->s->counters.requests[status / 100 < 6 ? status / 100 : 5]++;
+    metrics_count(&x->s->metrics, x->where, status);
     const enum MHD_Result result = MHD_queue_response(connection, (unsigned)status, response);
     MHD_destroy_response(response);
     return result;
@@ -95,84 +101,31 @@ static enum MHD_Result answer(exchange *x, struct MHD_Connection *connection, in
     return queue(x, connection, status, response);
 }
 
-static enum MHD_Result answer_error(exchange *x, struct MHD_Connection *connection, const http_error *e,
-                                    const char *allow)
+static enum MHD_Result answer_error(exchange *x, struct MHD_Connection *connection, const http_error *e)
 {
     buffer body = { 0 };
     char seconds[16];
     size_t size;
-    if (error_print(e, &body) != DS4_OK)
+    if (error_print(e, &body) != DS4_OK) {
+        buffer_free(&body);
         return MHD_NO;
+    }
     char *bytes = buffer_take(&body, &size);
     struct MHD_Response *response = MHD_create_response_from_buffer(size, bytes, MHD_RESPMEM_MUST_FREE);
-    if (!response)
+    if (!response) {
+        free(bytes);
         return MHD_NO;
+    }
     add_headers(x, response, "application/json");
     if (e->retry_after_s) {
         snprintf(seconds, sizeof seconds, "%u", (unsigned)e->retry_after_s);
         MHD_add_response_header(response, "Retry-After", seconds);
     }
-    if (allow)
-        MHD_add_response_header(response, "Allow", allow);
+    if (x->allow)
+        MHD_add_response_header(response, "Allow", x->allow);
     if (e->status == 413)
         MHD_add_response_header(response, "Connection", "close");
     return queue(x, connection, e->status, response);
-}
-
-static enum MHD_Result refuse_exchange(exchange *x, struct MHD_Connection *connection, int status, const char *code,
-                                       const char *text)
-{
-    http_error e;
-    refuse(&e, status, code, NULL, "%s", text);
-    return answer_error(x, connection, &e, NULL);
-}
-
-/* --- who may ask ---------------------------------------------------------------------------------------------------------------- */
-
-static bool key_matches(const server *s, const char *key)
-{
-    bool found = false;
-    for (size_t i = 0; key && i < s->options.n_api_keys; i++) {
-        /* All bytes are compared, so that the time taken says nothing about a key. */
-        const char *want = s->options.api_keys[i];
-        const size_t n = strlen(want);
-        unsigned char differs = strlen(key) != n;
-        for (size_t k = 0; k < n; k++)
-            differs |= (unsigned char)(want[k] ^ (strlen(key) > k ? key[k] : 0));
-        found = found || !differs;
-    }
-    return found;
-}
-
-static bool authorised(const server *s, struct MHD_Connection *connection)
-{
-    const char *bearer = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
-    if (s->options.n_api_keys == 0)
-        return true;
-    if (bearer && strncasecmp(bearer, "Bearer ", 7) == 0 && key_matches(s, bearer + 7))
-        return true;
-    return key_matches(s, MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "x-api-key"));
-}
-
-/* A page in a browser can be made to speak to loopback addresses under another name (DNS rebinding). */
-static bool host_allowed(const server *s, struct MHD_Connection *connection)
-{
-    static const char *const usual[] = { "localhost", "127.0.0.1", "[::1]" };
-    const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host");
-    if (!s->loopback || !host)
-        return true;
-    size_t n = strlen(host);
-    const char *colon = strrchr(host, ':');
-    if (colon && !strchr(colon, ']'))
-        n = (size_t)(colon - host);
-    const slice name = { host, n };
-    for (size_t i = 0; i < 3; i++)
-        if (slice_equal(name, slice_of(usual[i])))
-            return true;
-    for (size_t i = 0; i < s->options.n_allowed_hosts; i++)
-        if (slice_equal(name, slice_of(s->options.allowed_hosts[i])))
-            return true;
-    return slice_equal(name, slice_of(s->options.host));
 }
 
 /* --- completions ------------------------------------------------------------------------------------------------------------------ */
@@ -199,7 +152,7 @@ static enum MHD_Result begin_events(exchange *x, struct MHD_Connection *connecti
 static enum MHD_Result answer_whole(exchange *x, struct MHD_Connection *connection)
 {
     buffer body = { 0 };
-    if (!stream_ready_or_suspend(x->st))
+    if (!stream_ended_or_suspend(x->st))
         return MHD_YES; /* called again when the answer is there */
     pthread_mutex_lock(&x->st->lock);
     const bool gone = x->st->gone;
@@ -213,121 +166,168 @@ static enum MHD_Result answer_whole(exchange *x, struct MHD_Connection *connecti
     return answer(x, connection, status, &body, "application/json");
 }
 
-static enum MHD_Result complete(exchange *x, struct MHD_Connection *connection)
+static bool begin(exchange *x, struct MHD_Connection *connection, http_error *e)
 {
     server *s = x->s;
-    http_error e;
-    if (x->st)
-        return answer_whole(x, connection);
     if (atomic_load(&s->draining)) {
-        refuse(&e, 503, "shutting_down", NULL, "the server is shutting down");
-        e.retry_after_s = 5;
-        return answer_error(x, connection, &e, NULL);
+        refuse(e, 503, "shutting_down", NULL, "the server is shutting down");
+        e->retry_after_s = 5;
+        return false;
     }
-    if (!completion_start(&x->st, &s->context, buffer_slice(&x->body), &e))
-        return answer_error(x, connection, &e, NULL);
-    buffer_free(&x->body);
+    const bool is_long = x->body.size > LONG_BODY;
+    x->st = completion_new(&s->context, &x->body);
+    if (!x->st)
+        return refuse_memory(e);
     stream_attach(x->st, connection);
     watch_add(s->watch, x->st);
     x->watched = true;
+    intake_add(is_long ? s->long_bodies : s->short_bodies, x->st);
+    return true;
+}
+
+/* Called when the body is there, and again whenever the stream has woken the connection. */
+static enum MHD_Result complete(exchange *x, struct MHD_Connection *connection)
+{
+    http_error e;
+    if (x->submitted)
+        return answer_whole(x, connection);
+    if (!x->st && !begin(x, connection, &e))
+        return answer_error(x, connection, &e);
+    if (!stream_prepared_or_suspend(x->st))
+        return MHD_YES;
+    if (stream_is_gone(x->st))
+        return MHD_NO;
+    if (!completion_submit(x->st, &e))
+        return answer_error(x, connection, &e);
+    x->submitted = true;
     return x->st->events ? begin_events(x, connection) : answer_whole(x, connection);
 }
 
 /* --- routes -------------------------------------------------------------------------------------------------------------------------- */
 
-typedef enum route { ROUTE_NONE, ROUTE_ROOT, ROUTE_CHAT, ROUTE_MODELS, ROUTE_MODEL, ROUTE_HEALTH, ROUTE_METRICS } route;
-
-static route route_of(const char *url, const char **rest)
+static endpoint endpoint_of(const char *url, const char **rest)
 {
     static const struct {
         const char *path;
-        route route;
-    } routes[] = { { "/", ROUTE_ROOT },
-                   { "/chat/completions", ROUTE_CHAT },
-                   { "/models", ROUTE_MODELS },
-                   { "/health", ROUTE_HEALTH },
-                   { "/metrics", ROUTE_METRICS } };
+        endpoint where;
+    } paths[] = { { "/", ENDPOINT_ROOT },
+                  { "/chat/completions", ENDPOINT_CHAT },
+                  { "/models", ENDPOINT_MODELS },
+                  { "/health", ENDPOINT_HEALTH },
+                  { "/metrics", ENDPOINT_METRICS } };
     if (strncmp(url, "/v1/", 4) == 0)
         url += 3;
-    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
-        if (strcmp(url, routes[i].path) == 0)
-            return routes[i].route;
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        if (strcmp(url, paths[i].path) == 0)
+            return paths[i].where;
     if (strncmp(url, "/models/", 8) == 0 && url[8]) {
         *rest = url + 8;
-        return ROUTE_MODEL;
+        return ENDPOINT_MODEL;
     }
-    return ROUTE_NONE;
+    return ENDPOINT_NONE;
 }
 
-static enum MHD_Result serve_page(exchange *x, struct MHD_Connection *connection, route where, const char *rest)
+static enum MHD_Result serve_page(exchange *x, struct MHD_Connection *connection)
 {
     server *s = x->s;
     buffer body = { 0 };
+    http_error e;
     const char *type = "application/json";
     ds4_status status = DS4_OK;
     int code = 200;
-    switch (where) {
-    case ROUTE_MODELS: status = page_models(&s->context, &body); break;
-    case ROUTE_MODEL: status = page_model(&s->context, slice_of(rest), &body); break;
-    case ROUTE_HEALTH:
+    switch (x->where) {
+    case ENDPOINT_MODELS: status = page_models(&s->context, &body); break;
+    case ENDPOINT_MODEL: status = page_model(&s->context, slice_of(x->rest), &body); break;
+    case ENDPOINT_HEALTH:
         code = atomic_load(&s->draining) ? 503 : 200;
         status = page_health(&s->context, s->started_us, code == 503, &body);
         break;
-    case ROUTE_METRICS:
+    case ENDPOINT_METRICS:
         type = "text/plain; version=0.0.4";
-        status = page_metrics(&s->context, &s->counters, &body);
+        status = metrics_print(&s->metrics, &s->context, intake_count(s->short_bodies) + intake_count(s->long_bodies),
+                               &body);
         break;
     default:
         type = "text/plain; charset=utf-8";
         status =
             buffer_append_text(&body, "ds4-server: POST /v1/chat/completions, GET /v1/models, /health, /metrics\n");
     }
+    if (status == DS4_OK)
+        return answer(x, connection, code, &body, type);
+    buffer_free(&body);
     if (status == DS4_ERR_NOT_FOUND)
-        return refuse_exchange(x, connection, 404, "model_not_found",
-                               "there is no such model; GET /v1/models lists them");
-    if (status != DS4_OK) {
-        buffer_free(&body);
-        return refuse_exchange(x, connection, 500, "internal_error", "not enough memory");
-    }
-    return answer(x, connection, code, &body, type);
+        refuse(&e, 404, "model_not_found", NULL, "there is no such model; GET /v1/models lists them");
+    else
+        refuse_memory(&e);
+    return answer_error(x, connection, &e);
 }
 
-static enum MHD_Result dispatch(exchange *x, struct MHD_Connection *connection, const char *url, const char *method)
+static const char *header(struct MHD_Connection *connection, const char *name)
 {
-    const char *rest = "";
-    const route where = route_of(url, &rest);
-    const bool get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0, post = strcmp(method, "POST") == 0;
-    const char *encoding = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Encoding");
-    http_error e;
-    if (!host_allowed(x->s, connection))
-        return refuse_exchange(x, connection, 403, "invalid_host",
-                               "this Host is not served here; --allow-host adds names");
-    if (strcmp(method, "OPTIONS") == 0) {
-        buffer empty = { 0 };
-        return answer(x, connection, 204, &empty, "text/plain");
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+static bool is_get(const char *method)
+{
+    return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+}
+
+static bool refuse_long(const server *s, http_error *e)
+{
+    return refuse(e, 413, "request_too_large", NULL, "the body is longer than %llu MiB (--max-body-mb)",
+                  (unsigned long long)(s->options.body_bytes_max >> 20));
+}
+
+/* All that the head of a request can be refused for. So nobody who may not ask makes us keep a body. */
+static bool check_head(exchange *x, struct MHD_Connection *connection, const char *method, http_error *e)
+{
+    server *s = x->s;
+    const bool chat = x->where == ENDPOINT_CHAT;
+    const char *encoding = header(connection, "Content-Encoding"), *length = header(connection, "Content-Length");
+    if (!gate_host(&s->options, s->listener.loopback, connection, e))
+        return false;
+    if (strcmp(method, "OPTIONS") == 0)
+        return true;
+    if (x->where == ENDPOINT_NONE)
+        return refuse(e, 404, "not_found", NULL, "there is nothing at this path");
+    if (chat ? strcmp(method, "POST") != 0 : !is_get(method)) {
+        x->allow = chat ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+        return refuse(e, 405, "method_not_allowed", NULL, "this path wants %s", chat ? "POST" : "GET");
     }
-    if (where == ROUTE_NONE)
-        return refuse_exchange(x, connection, 404, "not_found", "there is nothing at this path");
-    if (where == ROUTE_CHAT ? !post : !get) {
-        refuse(&e, 405, "method_not_allowed", NULL, "this path wants %s", where == ROUTE_CHAT ? "POST" : "GET");
-        return answer_error(x, connection, &e, where == ROUTE_CHAT ? "POST, OPTIONS" : "GET, HEAD, OPTIONS");
-    }
-    if (where != ROUTE_HEALTH && where != ROUTE_ROOT && !authorised(x->s, connection))
-        return refuse_exchange(x, connection, 401, "invalid_api_key",
-                               "a valid API key is needed: Authorization: Bearer KEY");
-    if (get)
-        return serve_page(x, connection, where, rest);
-    if (x->too_long) {
-        refuse(&e, 413, "request_too_large", NULL, "the body is longer than %llu MiB (--max-body-mb)",
-               (unsigned long long)(x->s->options.body_bytes_max >> 20));
-        return answer_error(x, connection, &e, NULL);
-    }
+    if (x->where != ENDPOINT_HEALTH && x->where != ENDPOINT_ROOT && !gate_key(&s->options, connection, e))
+        return false;
     if (encoding && strcasecmp(encoding, "identity") != 0)
-        return refuse_exchange(x, connection, 415, "unsupported_encoding", "compressed bodies are not supported");
-    return complete(x, connection);
+        return refuse(e, 415, "unsupported_encoding", NULL, "compressed bodies are not supported");
+    return !length || strtoull(length, NULL, 10) <= s->options.body_bytes_max || refuse_long(s, e);
+}
+
+static enum MHD_Result dispatch(exchange *x, struct MHD_Connection *connection, const char *method)
+{
+    buffer empty = { 0 };
+    if (x->refusal.status)
+        return answer_error(x, connection, &x->refusal);
+    if (strcmp(method, "OPTIONS") == 0)
+        return answer(x, connection, 204, &empty, "text/plain");
+    return x->where == ENDPOINT_CHAT ? complete(x, connection) : serve_page(x, connection);
 }
 
 /* --- libmicrohttpd -------------------------------------------------------------------------------------------------------------------- */
+
+static exchange *exchange_new(server *s, const char *url)
+{
+    uint8_t random[12];
+    exchange *x = calloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    x->s = s;
+    x->body = buffer_bounded((size_t)s->options.body_bytes_max);
+    x->where = endpoint_of(url, &x->rest);
+    hash_random(random, sizeof random);
+    memcpy(x->id, "req_", 4);
+    for (size_t i = 0; i < sizeof random; i++)
+        snprintf(x->id + 4 + 2 * i, 3, "%02x", random[i]);
+    return x;
+}
 
 static enum MHD_Result on_request(void *user, struct MHD_Connection *connection, const char *url, const char *method,
                                   const char *version, const char *upload, size_t *upload_size, void **state)
@@ -336,29 +336,24 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     exchange *x = *state;
     (void)version;
     if (!x) {
-        uint8_t random[12];
-        x = calloc(1, sizeof *x);
+        x = *state = exchange_new(s, url);
         if (!x)
             return MHD_NO;
-        x->s = s;
-        x->body = buffer_bounded((size_t)s->options.body_bytes_max);
-        hash_random(random, sizeof random);
-        memcpy(x->id, "req_", 4);
-        for (size_t i = 0; i < sizeof random; i++)
-            snprintf(x->id + 4 + 2 * i, 3, "%02x", random[i]);
-        *state = x;
-        return MHD_YES;
+        /* A client that waits for our "100 Continue" is told at once, and spares itself the body. */
+        return !check_head(x, connection, method, &x->refusal) && header(connection, "Expect")
+                   ? answer_error(x, connection, &x->refusal)
+                   : MHD_YES;
     }
     if (*upload_size > 0) {
-        /* What is too long is read to its end and dropped: a client that still sends would not see the answer. */
-        if (!x->too_long && buffer_append(&x->body, upload, *upload_size) != DS4_OK) {
-            x->too_long = true;
+        /* What is refused is read to its end and dropped: a client that still sends would not see the answer. */
+        if (!x->refusal.status && buffer_append(&x->body, upload, *upload_size) != DS4_OK)
+            refuse_long(s, &x->refusal);
+        if (x->refusal.status)
             buffer_free(&x->body);
-        }
         *upload_size = 0;
         return MHD_YES;
     }
-    return dispatch(x, connection, url, method);
+    return dispatch(x, connection, method);
 }
 
 static void on_completed(void *user, struct MHD_Connection *connection, void **state,
@@ -370,8 +365,8 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
     if (!x)
         return;
     if (x->st) {
-        if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
-            stream_abandon(x->st);
+        if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && stream_abandon(x->st))
+            x->s->metrics.disconnected++;
         stream_detach(x->st);
         if (x->watched)
             watch_remove(x->s->watch, x->st);
@@ -391,54 +386,16 @@ static void on_library_log(void *user, const char *format, va_list args)
     log_debug("http %s", text);
 }
 
-/* --- the socket -------------------------------------------------------------------------------------------------------------------------- */
+/* --- open and close ------------------------------------------------------------------------------------------------------------- */
 
-static bool is_loopback(const struct sockaddr *address)
+static size_t longest_piece(engine *e)
 {
-    if (address->sa_family == AF_INET)
-        return (ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24) == 127;
-    if (address->sa_family == AF_INET6)
-        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
-    return false;
-}
-
-static uint16_t bound_port(int fd)
-{
-    struct sockaddr_storage address;
-    socklen_t size = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0)
-        return 0;
-    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
-                                               : ((struct sockaddr_in *)(void *)&address)->sin_port);
-}
-
-static ds4_status bind_socket(server *s, ds4_error *err)
-{
-    const struct addrinfo hints = { .ai_family = AF_UNSPEC,
-                                    .ai_socktype = SOCK_STREAM,
-                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
-    struct addrinfo *found = NULL;
-    char port[8];
-    const int on = 1;
-    snprintf(port, sizeof port, "%u", (unsigned)s->options.port);
-    const int failed = getaddrinfo(s->options.host, port, &hints, &found);
-    if (failed)
-        return ds4_fail(err, DS4_ERR_ARGUMENT, "--host %s: %s", s->options.host, gai_strerror(failed));
-    ds4_status status = DS4_OK;
-    s->loopback = is_loopback(found->ai_addr);
-    s->socket = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (s->socket >= 0)
-        setsockopt(s->socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (s->socket < 0 || bind(s->socket, found->ai_addr, found->ai_addrlen) != 0 || listen(s->socket, BACKLOG) != 0)
-        status = ds4_fail(err, DS4_ERR_IO, "cannot listen on %s port %u: %s%s", s->options.host,
-                          (unsigned)s->options.port, strerror(errno),
-                          errno == EADDRINUSE ? "; another program uses it: choose another --port, or stop it"
-                          : errno == EACCES   ? "; ports below 1024 need privileges: choose another --port"
-                                              : "");
-    freeaddrinfo(found);
-    if (status == DS4_OK)
-        s->port = bound_port(s->socket);
-    return status;
+    size_t longest = 1;
+    for (uint32_t id = 0; id < engine_get_about(e)->n_vocab; id++) {
+        const slice piece = text_piece(engine_tokenizer(e), id);
+        longest = piece.size > longest ? piece.size : longest;
+    }
+    return longest;
 }
 
 ds4_status server_open(server **out, engine *e, sched *sc, const server_options *options, ds4_error *err)
@@ -449,7 +406,7 @@ ds4_status server_open(server **out, engine *e, sched *sc, const server_options 
     if (!s)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
     s->options = *options;
-    s->socket = -1;
+    s->listener.fd = -1;
     s->started_us = clock_monotonic_us();
     snprintf(s->model_name, sizeof s->model_name, "%.*s", (int)about->name.size, about->name.data);
     snprintf(s->fingerprint, sizeof s->fingerprint, "ds4-%s", about->fingerprint);
@@ -458,23 +415,30 @@ ds4_status server_open(server **out, engine *e, sched *sc, const server_options 
                                        &s->options,
                                        options->n_model_names ? options->model_names[0] : s->model_name,
                                        s->fingerprint,
-                                       &s->counters.escapes };
-    ds4_status status = bind_socket(s, err);
+                                       longest_piece(e),
+                                       &s->metrics.escapes };
+    ds4_status status = listener_open(&s->listener, s->options.host, s->options.port, err);
     if (status == DS4_OK)
-        status = watch_open(&s->watch, &s->options, &s->counters.disconnected, err);
+        status = watch_open(&s->watch, &s->options, &s->metrics.disconnected, err);
+    if (status == DS4_OK)
+        status = intake_open(&s->short_bodies, err);
+    if (status == DS4_OK)
+        status = intake_open(&s->long_bodies, err);
     if (status == DS4_OK) {
         s->daemon = MHD_start_daemon(
             MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-            on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, s->socket,
+            on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, s->listener.fd,
             MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY,
             MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->options.write_timeout_s, MHD_OPTION_END);
         if (!s->daemon)
             status = ds4_fail(err, DS4_ERR_IO, "cannot start the HTTP server: %s", strerror(errno));
     }
     if (status != DS4_OK) {
+        intake_close(s->long_bodies);
+        intake_close(s->short_bodies);
         watch_close(s->watch);
-        if (s->socket >= 0)
-            close(s->socket);
+        if (s->listener.fd >= 0)
+            close(s->listener.fd);
         free(s);
         return status;
     }
@@ -484,7 +448,7 @@ ds4_status server_open(server **out, engine *e, sched *sc, const server_options 
 
 uint16_t server_port(const server *s)
 {
-    return s->port;
+    return s->listener.port;
 }
 
 void server_drain(server *s, int64_t grace_us)
@@ -507,6 +471,8 @@ void server_close(server *s)
         return;
     watch_abandon_all(s->watch);
     MHD_stop_daemon(s->daemon);
+    intake_close(s->long_bodies);
+    intake_close(s->short_bodies);
     watch_close(s->watch);
     free(s);
 }

@@ -5,14 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-stream *stream_new(bool events, size_t output_bytes_max, void *owner, void (*free_owner)(void *owner))
+stream *stream_new(size_t output_bytes_max, void *owner, void (*free_owner)(void *owner))
 {
     stream *st = calloc(1, sizeof *st);
     if (!st) {
         free_owner(owner);
         return NULL;
     }
-    st->events = events;
     st->owner = owner;
     st->free_owner = free_owner;
     st->fd = -1;
@@ -84,6 +83,22 @@ static void abandon(stream *st)
     wake(st);
 }
 
+void stream_prepared(stream *st, bool events)
+{
+    pthread_mutex_lock(&st->lock);
+    st->prepared = true;
+    st->events = events;
+    wake(st);
+    pthread_mutex_unlock(&st->lock);
+}
+
+void stream_set_status(stream *st, int status)
+{
+    pthread_mutex_lock(&st->lock);
+    st->status = status;
+    pthread_mutex_unlock(&st->lock);
+}
+
 bool stream_write(stream *st, slice bytes)
 {
     pthread_mutex_lock(&st->lock);
@@ -113,11 +128,13 @@ void stream_end(stream *st)
     pthread_mutex_unlock(&st->lock);
 }
 
-void stream_abandon(stream *st)
+bool stream_abandon(stream *st)
 {
     pthread_mutex_lock(&st->lock);
+    const bool news = !st->gone;
     abandon(st);
     pthread_mutex_unlock(&st->lock);
+    return news;
 }
 
 void stream_set_ticket(stream *st, sched_ticket *ticket)
@@ -144,14 +161,24 @@ static void suspend(stream *st)
     MHD_suspend_connection(st->connection); /* (1) */
 }
 
-bool stream_ready_or_suspend(stream *st)
+static bool wait_for(stream *st, const bool *what)
 {
     pthread_mutex_lock(&st->lock);
-    const bool ready = st->ended || st->gone;
+    const bool ready = *what || st->gone;
     if (!ready && !st->suspended)
         suspend(st);
     pthread_mutex_unlock(&st->lock);
     return ready;
+}
+
+bool stream_prepared_or_suspend(stream *st)
+{
+    return wait_for(st, &st->prepared);
+}
+
+bool stream_ended_or_suspend(stream *st)
+{
+    return wait_for(st, &st->ended);
 }
 
 ssize_t stream_read(void *user, uint64_t position, char *out, size_t size)

@@ -2,6 +2,10 @@
  *
  *                 stream_new()
  *                     |
+ *                  READING        the request is parsed and tokenised elsewhere, the connection is suspended
+ *                     |
+ *             stream_prepared()
+ *                     |
  *                     v           no bytes: reader suspends the connection
  *        +------> FLOWING <----------------------------+
  *        |            |                                |
@@ -34,7 +38,6 @@
 
 typedef struct stream {
     /* Constant after stream_new(). */
-    bool events; /* server-sent events; otherwise one whole body */
     void (*free_owner)(void *owner);
     void *owner; /* freed with the stream */
     int64_t born_us;
@@ -46,6 +49,8 @@ typedef struct stream {
     sched_ticket *ticket; /* released with the stream */
     buffer output;
     size_t output_sent; /* of `output`, already handed out */
+    bool prepared;      /* the request was read, and `events` is known */
+    bool events;        /* server-sent events; otherwise one whole body */
     bool suspended, ended, gone, cancelled;
     bool decoding; /* the first token came: no more heartbeats */
     bool running;  /* left the queue */
@@ -54,10 +59,11 @@ typedef struct stream {
     int status; /* of a whole body */
     /* Guarded by the list's lock (watch.h). */
     struct stream *next, *previous;
+    struct stream *next_read; /* guarded by the intake's lock */
 } stream;
 
 /* One reference, the caller's. NULL: no memory. `owner` is freed with the stream, also when NULL is returned. */
-stream *stream_new(bool events, size_t output_bytes_max, void *owner, void (*free_owner)(void *owner));
+stream *stream_new(size_t output_bytes_max, void *owner, void (*free_owner)(void *owner));
 stream *stream_hold(stream *st);
 void stream_drop(stream *st);
 
@@ -65,18 +71,25 @@ void stream_drop(stream *st);
 void stream_attach(stream *st, struct MHD_Connection *connection);
 void stream_detach(stream *st);
 
+/* The request was read: whoever waits for that goes on. Once. */
+void stream_prepared(stream *st, bool events);
+/* Of a whole body. */
+void stream_set_status(stream *st, int status);
 /* Any thread. Appends whole events, or a body; false when the client is gone (the bytes are dropped). */
 bool stream_write(stream *st, slice bytes);
 /* Nothing more will be written. Once. */
 void stream_end(stream *st);
-/* The client is gone, or has to go: cancels the request, drops the output, wakes the connection so that it can end. */
-void stream_abandon(stream *st);
+/* The client is gone, or has to go: cancels the request, drops the output, wakes the connection so that it can
+ * end. False if that was known. */
+bool stream_abandon(stream *st);
 /* The ticket of the request; cancelled at once if the client has already gone. */
 void stream_set_ticket(stream *st, sched_ticket *ticket);
 bool stream_is_gone(stream *st);
 
-/* MHD thread: for a whole body. True when it is complete (or the client gone); false after suspending the connection. */
-bool stream_ready_or_suspend(stream *st);
+/* MHD thread. True when the request was read / the answer is complete, or the client gone; false after suspending the
+ * connection. */
+bool stream_prepared_or_suspend(stream *st);
+bool stream_ended_or_suspend(stream *st);
 
 /* For MHD_create_response_from_callback(); `user` is the stream. */
 ssize_t stream_read(void *user, uint64_t position, char *out, size_t size);

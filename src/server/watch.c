@@ -56,8 +56,7 @@ static void *look(void *argument)
         const int64_t now_us = clock_monotonic_us();
         for (stream *st = w->head; st; st = st->next) {
             if (has_left(st)) {
-                stream_abandon(st);
-                (*w->disconnected)++;
+                *w->disconnected += stream_abandon(st);
             } else {
                 beat(w, st, now_us);
             }

@@ -127,10 +127,11 @@ static bool read_ids(const char *text, token_list *out)
 
 static bool read_id_file(const char *path, token_list *out)
 {
-    FILE *file = fopen(path, "r");
+    FILE *file = fopen(path, "re");
     char *text = NULL;
     size_t room = 0;
-    const bool good = file && getdelim(&text, &room, '\0', file) >= 0 && read_ids(text, out);
+    const ssize_t n = file ? getdelim(&text, &room, '\0', file) : -1;
+    const bool good = n > 0 && text[n - 1] && read_ids(text, out); /* it ends at a byte 0, which no list holds */
     if (file)
         fclose(file);
     free(text);

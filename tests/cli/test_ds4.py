@@ -55,12 +55,53 @@ class Ds4(unittest.TestCase):
             self.assertEqual(token["id"], token["top"][0]["id"])
             self.assertEqual(len(token["top"]), 4)
 
+    def test_token_lists_are_read_to_their_end(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ids, out = os.path.join(folder, "ids"), os.path.join(folder, "out")
+            for text, code in (("1, 2\n3\n", 0), ("1,2,junk", 2), ("1,4294967296", 2), ("", 2)):
+                pathlib.Path(ids).write_text(text)
+                done = subprocess.run([str(PROGRAM.parent / "ds4-logits"), "-m", str(MODEL), "--ids", "@" + ids, "--out", out], capture_output=True)
+                self.assertEqual(done.returncode, code, done.stderr)
+            self.assertEqual(os.path.getsize(out) % (4 * 2048), 0)
+
     def test_mistakes(self):
         self.assertIn("unknown option --nope", self.run_ds4("--nope", code=2).stderr)
         self.assertIn("needs a prompt", self.run_ds4("--dump-tokens", code=2).stderr)
         self.assertIn("/nonexistent", self.run_ds4("-m", "/nonexistent", "-p", "x", code=2).stderr)
         self.assertIn("the context holds 64", self.run_ds4("-p", "word " * 300, "-c", "64", code=1).stderr)
         self.assertIn("usage: ds4", self.run_ds4("--help").stdout)
+
+    def test_numbers_are_decimal(self):
+        for value in ("0x400", "1e3", "-5", "+5", " 5", "5k", "", "99999999999999999999"):
+            self.assertIn("--ctx wants an integer from 16 to 1073741824", self.run_ds4("--ctx", value, code=2).stderr)
+        self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--seed", str(2**64 - 1))
+
+    def test_files_that_are_no_prompt(self):
+        with tempfile.NamedTemporaryFile() as file:
+            self.assertIn("is empty", self.run_ds4("--prompt-file", file.name, code=2).stderr)
+            file.write(b"a\0b")
+            file.flush()
+            self.assertIn("is not text", self.run_ds4("--prompt-file", file.name, code=2).stderr)
+        self.assertIn("Is a directory", self.run_ds4("--prompt-file", "/", code=2).stderr)
+
+    def test_an_answer_that_cannot_be_written_is_a_failure(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([str(PROGRAM), "-p", "Hi", "--nothink", "-n", "2"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cannot be written", done.stderr)
+
+    def test_flags_of_the_reference(self):
+        done = self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--cpu", "--backend", "cpu", "--quality", "--mtp", "FILE", "--power=50")
+        self.assertIn("--mtp has no meaning in this build and is ignored", done.stderr)
+        self.assertNotIn("--cpu has", done.stderr)
+        for flag, words in (("--cuda", "only the cpu backend"), ("--server", "ds4-server"), ("--imatrix-out", "not available")):
+            self.assertIn(words, self.run_ds4(flag, code=2).stderr)
+        self.assertIn("only cpu", self.run_ds4("--backend", "cuda", code=2).stderr)
+
+    def test_log_probabilities_end_with_the_context(self):
+        data = json.loads(self.run_ds4("--dump-logprobs", "-", "--raw-prompt", "-p", "word", "-n", "5000", "-c", "16").stdout)
+        self.assertLessEqual(data["n_prompt"] + len(data["tokens"]), 16)
+        self.assertIn("the context holds 16", self.run_ds4("--dump-logprobs", "-", "-p", "word " * 50, "-c", "16", code=1).stderr)
 
     def test_the_model_is_described(self):
         self.assertIn("1 sliding, 4 CSA, 2 HCA", self.run_ds4("--inspect", "-m", str(MODEL)).stdout)

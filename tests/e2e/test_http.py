@@ -36,8 +36,12 @@ class BadStart(unittest.TestCase):
         self.assertIn("/nonexistent.gguf", done.stderr)
 
     def test_wrong_options_say_so(self):
-        for arguments, words in ((("--port", "x"), "--port wants a number"), (("--prot", "1"), "unknown option --prot"),
-                                 (("--ctx",), "--ctx needs a value"), (("--kv-disk-dir", "/proc/nope"), "/proc/nope")):
+        for arguments, words in ((("--port", "x"), "--port wants an integer"), (("--prot", "1"), "unknown option --prot"),
+                                 (("--ctx",), "--ctx needs a value"), (("--port", "1e3"), "--port wants an integer"),
+                                 (("--api-key", ""), "--api-key is empty"), (("--api-key-file", os.devnull), "is empty"),
+                                 (("--default-effort", "silly"), "--default-effort silly"), (("--host", "nosuch.invalid"), "--host nosuch.invalid"),
+                                 (("--cuda",), "only the cpu backend"), (("--heartbeat", "x"), "events, comments or off"),
+                                 (("--kv-disk-dir", "/proc/nope"), "/proc/nope")):
             done = program("-m", harness.MODEL, *arguments)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(words, done.stderr)
@@ -92,6 +96,16 @@ class Http(unittest.TestCase):
                 (b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": "many"}', 400, "invalid_type", "max_tokens"),
                 (b'{"messages": [{"role": "user", "content": "x"}], "tool_choice": "required"}', 400, "invalid_value", "no tools"),
                 (b'{"messages": [{"role": "user", "content": "x"}], "reasoning_effort": "huge"}', 400, "invalid_value", "huge"),
+                (b'{"messages": [{"role": "user", "content": [7]}]}', 400, "invalid_type", "must be an object or a string"),
+                (b'{"messages": [{"role": "user", "content": [{"type": "image_url", "text": "x"}]}]}', 400, "unsupported_content", "image_url"),
+                (b'{"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": 5}', 400, "invalid_type", "must be an object"),
+                (b'{"messages": [{"role": "user", "content": "x"}], "functions": []}', 400, "unsupported_parameter", "use tools"),
+                (b'{"messages": [{"role": "user", "content": "x"}], "modalities": ["audio"]}', 400, "unsupported_parameter", "text"),
+                (b'{"messages": [{"role": "user", "content": "x"}], "seed": 1.5}', 400, "invalid_type", "integer"),
+                (b'{"messages": [{"role": "user", "content": "x"}], "temperature": 1e999}', 400, "invalid_value", "1e999"),
+                (b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}', 400, "invalid_json", "at byte"),
+                (b'{"messages": [{"role": "user", "content": "\xff"}]}', 400, "invalid_json", "UTF-8"),
+                (b'{"messages": [{"role": "user", "content": "x"}], "n": 2}', 400, "unsupported_parameter", "n above 1"),
                 (b"[" * 300 + b"]" * 300, 400, "invalid_json", "nested too deep")):
             self.assert_error(self.raw(body), status, code, words)
 
@@ -99,6 +113,19 @@ class Http(unittest.TestCase):
         answer = self.raw(json.dumps({"messages": [{"role": "user", "content": "word " * 40000}]}))
         self.assert_error(answer, 400, "context_length_exceeded", "the context holds 8192")
         self.assertGreater(json.loads(answer[2])["error"]["n_prompt_tokens"], 8192)
+
+    def test_a_prompt_far_longer_than_the_context_is_refused_without_tokenising_it(self):
+        answer = self.raw(json.dumps({"messages": [{"role": "user", "content": "a" * 7_000_000}]}))
+        self.assert_error(answer, 400, "context_length_exceeded", "at least ")
+        self.assertGreater(json.loads(answer[2])["error"]["n_prompt_tokens"], 8192)
+
+    def test_numbers_at_the_edge(self):
+        for more in ({"seed": 2**64 - 1}, {"seed": -(2**63)}, {"seed": 3.0}, {"temperature": 1e-45}, {"top_p": 0}, {"max_tokens": 2**40},
+                     {"max_tokens": 0}, {"max_tokens": -1}, {"max_tokens": 1.0}, {"stop": ""}, {"stop": []}):
+            body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2, "thinking": False}
+            status, answer = self.server.post(dict(body, **more))
+            self.assertEqual(status, 200, (more, answer))
+        self.assertEqual(self.server.post(dict(body, max_tokens=0))[1]["choices"][0]["message"]["content"], "")
 
     def test_a_body_of_100_megabytes(self):
         self.assert_error(self.raw(b" " * 100_000_000), 413, "request_too_large", "8 MiB")
@@ -114,12 +141,6 @@ class Http(unittest.TestCase):
         self.assertEqual(models["object"], "list")
         self.assertEqual(json.loads(self.raw(None, "/v1/models/" + models["data"][0]["id"], "GET")[2])["object"], "model")
         self.assert_error(self.raw(b"{}", headers={"Host": "evil.example"}), 403, "invalid_host")
-
-    def test_metrics_are_prometheus_text(self):
-        status, headers, body = self.raw(None, "/metrics", "GET")
-        self.assertEqual((status, headers["Content-Type"]), (200, "text/plain; version=0.0.4"))
-        for line in body.decode().splitlines():
-            self.assertRegex(line, r'^(# TYPE ds4_\w+ (counter|gauge)|ds4_\w+(\{[^}]*\})? [-+0-9.e]+)$')
 
     def test_logprobs_and_limits(self):
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3, "logprobs": True, "top_logprobs": 2,

@@ -1,0 +1,67 @@
+#include "server/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BACKLOG = 511 };
+
+static bool is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET)
+        return (ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24) == 127;
+    if (address->sa_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
+    return false;
+}
+
+static uint16_t bound_port(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+        return 0;
+    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
+                                               : ((struct sockaddr_in *)(void *)&address)->sin_port);
+}
+
+static const char *advice(int code)
+{
+    return code == EADDRINUSE      ? "; another program uses it: choose another --port, or stop it"
+           : code == EACCES        ? "; ports below 1024 need privileges: choose another --port"
+           : code == EADDRNOTAVAIL ? "; this machine has no such address: choose another --host"
+                                   : "";
+}
+
+ds4_status listener_open(listener *out, const char *host, uint16_t port, ds4_error *err)
+{
+    const struct addrinfo hints = { .ai_family = AF_UNSPEC,
+                                    .ai_socktype = SOCK_STREAM,
+                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+    struct addrinfo *found = NULL;
+    char service[8];
+    const int on = 1;
+    *out = (listener){ .fd = -1 };
+    snprintf(service, sizeof service, "%u", (unsigned)port);
+    const int failed = getaddrinfo(host, service, &hints, &found);
+    if (failed)
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "--host %s: %s", host, gai_strerror(failed));
+    ds4_status status = DS4_OK;
+    const int fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+        const int code = errno;
+        status = ds4_fail(err, DS4_ERR_IO, "cannot listen on %s port %u: %s%s", host, (unsigned)port, strerror(code),
+                          advice(code));
+        if (fd >= 0)
+            close(fd);
+    } else {
+        *out = (listener){ .fd = fd, .port = bound_port(fd), .loopback = is_loopback(found->ai_addr) };
+    }
+    freeaddrinfo(found);
+    return status;
+}
