@@ -171,7 +171,11 @@ ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_
     s->n_vocab = engine_get_about(e)->n_vocab;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
-    pthread_cond_init(&s->idle, NULL);
+    pthread_condattr_t monotonic; /* the grace of sched_drain() does not follow a clock that is set */
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->idle, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     s->slots = calloc(n, sizeof *s->slots);
     s->work = calloc(n, sizeof *s->work);
     s->work_jobs = calloc(n, sizeof *s->work_jobs);
@@ -256,7 +260,7 @@ void sched_ticket_release(sched_ticket *ticket)
 void sched_drain(sched *s, int64_t grace_us)
 {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += grace_us / 1000000;
     until.tv_nsec += grace_us % 1000000 * 1000;
     if (until.tv_nsec >= 1000000000) {

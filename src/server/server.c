@@ -123,7 +123,7 @@ static enum MHD_Result answer_error(exchange *x, struct MHD_Connection *connecti
     }
     if (x->allow)
         MHD_add_response_header(response, "Allow", x->allow);
-    if (e->status == 413)
+    if (e->status == 413 || x->refusal.status == 400)
         MHD_add_response_header(response, "Connection", "close");
     return queue(x, connection, e->status, response);
 }
@@ -296,6 +296,9 @@ static bool check_head(exchange *x, struct MHD_Connection *connection, const cha
     }
     if (x->where != ENDPOINT_HEALTH && x->where != ENDPOINT_ROOT && !gate_key(&s->options, connection, e))
         return false;
+    /* Two lengths: a proxy before us may believe the other one, and take the rest for a second request. */
+    if (length && header(connection, "Transfer-Encoding"))
+        return refuse(e, 400, "invalid_value", NULL, "a body has Content-Length or Transfer-Encoding, not both");
     if (encoding && strcasecmp(encoding, "identity") != 0)
         return refuse(e, 415, "unsupported_encoding", NULL, "compressed bodies are not supported");
     return !length || strtoull(length, NULL, 10) <= s->options.body_bytes_max || refuse_long(s, e);
