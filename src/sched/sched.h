@@ -20,6 +20,7 @@ typedef struct sched_options {
     uint32_t prefill_chunk;     /* tokens of one prefill slice when nobody decodes */
     uint32_t prefill_quantum;   /* the same while others decode (--mixed-prefill-quantum) */
     uint32_t min_cached_tokens; /* smallest checkpoint worth saving or restoring (--kv-cache-min-tokens) */
+    int64_t patience_us;        /* a search may take half the time of prefilling, but always this long */
 } sched_options;
 
 sched_options sched_options_default(void);
