@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RULES_MAX = 32, POINT_MAX = 48 };
+enum { RULES_MAX = 64, POINT_MAX = 48 };
 
 typedef enum rule_action { ACT_KILL, ACT_ABORT, ACT_DELAY, ACT_ANSWER } rule_action;
 

@@ -235,7 +235,8 @@ void kv_plan_describe(const kv_plan *plan, char *out, size_t size);
 ds4_status kv_plan_begin(kv_plan *plan, ds4_error *err);
 /* The first logits after the restore were finite: forgets the intent, notes the use. upload_us is for the log. */
 void kv_plan_succeed(kv_plan *plan, int64_t upload_us);
-/* Work on the restored state failed and a clean retry is about to start: one log line; no verdict yet. */
+/* Work on the restored state failed and a clean retry is about to start: one log line, and an intent on the disk until the
+ * verdict, should the process not live to see it. */
 void kv_plan_suspect(kv_plan *plan, ds4_status why, const char *detail);
 /* Guilty: the clean retry succeeded (it took cost_us). All objects of the plan, and what was written from states
  * restored from it, leave their place and are remembered; the plan itself too (P3). */

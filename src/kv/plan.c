@@ -86,11 +86,10 @@ static ds4_status describe_intent(const kv_plan *p, kv_intent *out, ds4_error *e
     return DS4_OK;
 }
 
-ds4_status kv_plan_begin(kv_plan *p, ds4_error *err)
+static ds4_status write_intent(kv_plan *p, ds4_error *err)
 {
     kv_store *s = p->store;
     kv_intent intent;
-    p->begun_ns = kv_now_ns();
     if (s->options.read_only || s->disk.read_only)
         return DS4_OK;
     ds4_status status = describe_intent(p, &intent, err);
@@ -108,13 +107,20 @@ ds4_status kv_plan_begin(kv_plan *p, ds4_error *err)
         status = kv_disk_write_small(&s->disk, p->intent_name, bytes, size, "write.intent", err);
         if (status != DS4_OK)
             p->intent_name[0] = 0;
-        else
-            fault_at("restore.after_intent");
     } else {
         status = ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for an intent");
     }
     free(bytes);
     free(intent.objects);
+    return status;
+}
+
+ds4_status kv_plan_begin(kv_plan *p, ds4_error *err)
+{
+    p->begun_ns = kv_now_ns();
+    const ds4_status status = write_intent(p, err);
+    if (status == DS4_OK && p->intent_name[0])
+        fault_at("restore.after_intent");
     return status;
 }
 
@@ -210,6 +216,8 @@ void kv_plan_suspect(kv_plan *p, ds4_status why, const char *detail)
     hash_key_hex(&p->frontier.header.key, hex);
     exclude(p, true);
     p->suspected = true;
+    if (!p->intent_name[0]) /* it had passed its trial; should we die before the verdict, this stands for it */
+        write_intent(p, NULL);
     log_warning("kv suspect key=%.12s class=%s detail=\"%s\" action=retry-clean", hex, ds4_status_word(why),
                 detail ? detail : "");
 }

@@ -4,11 +4,13 @@ Standard library only. The program and the model come from the environment of th
     DS4_BUILD   build folder whose bin/ds4-server is tested (default: ./build-faults, which has the fault points)
     DS4_MODEL   model file (default: models/ds4-mini.gguf)
 """
+import atexit
 import http.client
 import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -25,31 +27,59 @@ SERVER = BUILD / "bin" / "ds4-server"
 STORE_FLAGS = ["--kv-segment", "128", "--kv-cache-min-tokens", "64", "--kv-min-free", "1"]
 
 
+def scratch_file(prefix):
+    """The path of an empty file that goes when the tests end."""
+    handle, path = tempfile.mkstemp(prefix=prefix)
+    os.close(handle)
+    atexit.register(lambda: pathlib.Path(path).unlink(missing_ok=True))
+    return path
+
+
+_tiny = {}
+
+
+def tiny_model(seed=1):
+    """The synthetic model (tests/support/tiny_model.h): every kind of layer, a server that starts in milliseconds.
+    Seeds differ in weights only: the twins of F33."""
+    if seed not in _tiny:
+        path = scratch_file("ds4-tiny-")
+        subprocess.run([str(BUILD / "tests" / "tiny-model"), path, str(seed)], check=True)
+        _tiny[seed] = path
+    return _tiny[seed]
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
+def before_exec(descriptors):
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # abort() is part of the crash matrix
+    if descriptors:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+
 class Server:
     """A ds4-server on a free port. Use as a context manager; what is left running is killed."""
 
-    def __init__(self, store=None, faults=None, flags=(), log=None, model=None):
+    def __init__(self, store=None, faults=None, flags=(), log=None, model=None, fault_log=None,
+                 fault_seed=1, wrap=(), descriptors=None):
         self.port = free_port()
-        self.log_path = pathlib.Path(log or tempfile.mkstemp(prefix="ds4-log-")[1])
+        self.log_path = pathlib.Path(log or scratch_file("ds4-log-"))
         command = [str(SERVER), "-m", str(model or MODEL), "--host", "127.0.0.1", "--port", str(self.port), "-c", "8192"]
         if store:
             command += ["--kv-disk-dir", str(store)] + STORE_FLAGS
-        command += list(flags)
+        command = list(wrap) + command + list(flags)
         env = {k: v for k, v in os.environ.items() if not k.startswith("DS4_KV_")}
         if faults:
             env["DS4_KV_FAULT"] = faults
-        fault_log = getattr(self, "fault_log", None) or os.environ.get("DS4_TEST_FAULT_LOG")
+            env["DS4_KV_SEED"] = str(fault_seed)
         if fault_log:
             env["DS4_KV_FAULT_LOG"] = str(fault_log)
         self.log_file = open(self.log_path, "ab")
         self.child = subprocess.Popen(command, stdout=self.log_file, stderr=self.log_file, env=env,
-                                      stdin=subprocess.DEVNULL)
+                                      stdin=subprocess.DEVNULL, preexec_fn=lambda: before_exec(descriptors))
 
     def __enter__(self):
         self.wait_ready()
@@ -109,6 +139,17 @@ class Server:
         finally:
             connection.close()
 
+    def exact(self, messages, **more):
+        """One greedy answer of the tiny model to the last bit: the text and the logarithm of each token's probability."""
+        body = {"messages": messages, "temperature": 0, "thinking": {"type": "disabled"}, "max_tokens": 6,
+                "logprobs": True}
+        body.update(more)
+        status, answer = self.post(body)
+        assert status == 200, f"HTTP {status}: {answer}\n{self.log()}"
+        choice = answer["choices"][0]
+        return (choice["message"]["content"], tuple((t["bytes"] and bytes(t["bytes"]), t["logprob"])
+                                                    for t in choice["logprobs"]["content"]))
+
     def chat(self, messages, **more):
         """One greedy answer: (text, usage). Fails unless the status is 200."""
         body = {"messages": messages, "temperature": 0, "thinking": {"type": "disabled"}, "max_tokens": 24}
@@ -152,6 +193,13 @@ class Server:
                 total, found = total + float(match.group(2)), True
         assert found, f"no metric {name}"
         return total
+
+    def wait_for(self, condition, seconds=30):
+        """Until something has happened beside the requests: the librarian and the writer work on their own."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"it does not happen:\n{self.log()}"
+            time.sleep(0.01)
 
     def wait_saved(self, seconds=30):
         """Until the writer's queue is empty (twice in a row: the engine may just be handing something over)."""

@@ -9,6 +9,32 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Dies in the middle of a restore, or in the clean retry after a restored state has failed. */
+static void die(const uint32_t *tokens, bool retrying)
+{
+    int how;
+    const pid_t child = fork();
+    if (child == 0) {
+        kv_plan *plan;
+        kv_store *s = stub_open();
+        if (kv_plan_find(&plan, s, tokens, 60, 1, 0, NULL) == DS4_OK && kv_plan_begin(plan, NULL) == DS4_OK) {
+            if (retrying) {
+                kv_plan_succeed(plan, 0);
+                kv_plan_suspect(plan, DS4_ERR_DEVICE_LOST, "test");
+            }
+            kill(getpid(), SIGKILL);
+        }
+        _exit(1);
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+}
+
+static void die_restoring(const uint32_t *tokens)
+{
+    die(tokens, false);
+}
+
 static void a_condemned_checkpoint_is_gone_for_good(void **state)
 {
     uint32_t tokens[60];
@@ -66,17 +92,7 @@ static void dying_on_a_restore_condemns_it(void **state)
     kv_store *s = stub_open();
     stub_save(s, tokens, 40);
     kv_store_close(s, 1000000);
-    const pid_t child = fork();
-    if (child == 0) {
-        kv_plan *plan;
-        s = stub_open();
-        if (kv_plan_find(&plan, s, tokens, 60, 1, 0, NULL) == DS4_OK && kv_plan_begin(plan, NULL) == DS4_OK)
-            kill(getpid(), SIGKILL);
-        _exit(1);
-    }
-    int how;
-    assert_int_equal(waitpid(child, &how, 0), child);
-    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    die_restoring(tokens);
     assert_int_equal(stub_count_files("intent"), 1);
     s = stub_open();
     assert_int_equal(stub_count_files("intent"), 0);
@@ -196,20 +212,20 @@ static void another_server_is_believed(void **state)
     kv_store_close(b, 0);
 }
 
-/* Dies in the middle of a restore. */
-static void die_restoring(const uint32_t *tokens)
+/* Section 7: if the process does not survive the suspicion, the record carries it on. */
+static void a_suspicion_outlives_the_process(void **state)
 {
-    int how;
-    const pid_t child = fork();
-    if (child == 0) {
-        kv_plan *plan;
-        kv_store *s = stub_open();
-        if (kv_plan_find(&plan, s, tokens, 60, 1, 0, NULL) == DS4_OK && kv_plan_begin(plan, NULL) == DS4_OK)
-            kill(getpid(), SIGKILL);
-        _exit(1);
-    }
-    assert_int_equal(waitpid(child, &how, 0), child);
-    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    uint32_t tokens[60];
+    (void)state;
+    stub_tokens(tokens, 60, 1);
+    kv_store *s = stub_open();
+    stub_save(s, tokens, 40);
+    kv_store_close(s, 1000000);
+    die(tokens, true);
+    s = stub_open();
+    assert_int_equal(stub_restored(s, tokens, 60), 0);
+    assert_int_equal(stub_count_files("quarantine"), 3);
+    kv_store_close(s, 0);
 }
 
 /* The intent was written two minutes ago. */
@@ -317,6 +333,7 @@ int main(void)
         TEST(an_acquitted_checkpoint_stays),
         TEST(descendants_of_a_bad_restore_go_too),
         TEST(dying_on_a_restore_condemns_it),
+        TEST(a_suspicion_outlives_the_process),
         TEST(crashes_are_counted),
         TEST(three_guilty_verdicts_open_the_breaker),
         TEST(another_server_is_believed),
