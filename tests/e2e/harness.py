@@ -13,7 +13,6 @@ import re
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("DS4_BUILD", ROOT / "build-faults"))
 MODEL = pathlib.Path(os.environ.get("DS4_MODEL", ROOT / "models" / "ds4-mini.gguf"))
 SERVER = BUILD / "bin" / "ds4-server"
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # for the children: abort() is part of the crash matrix
 
 # Small segments, so that short test prompts have stems, and every checkpoint counts.
 STORE_FLAGS = ["--kv-segment", "128", "--kv-cache-min-tokens", "64", "--kv-min-free", "1"]
@@ -48,26 +49,15 @@ def tiny_model(seed=1):
     return _tiny[seed]
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def before_exec(descriptors):
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # abort() is part of the crash matrix
-    if descriptors:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-
-
 class Server:
-    """A ds4-server on a free port. Use as a context manager; what is left running is killed."""
+    """A ds4-server on a free port. Use as a context manager; what is left running is killed.
+    `faults`, `fault_seed`, `fault_log` are DS4_KV_FAULT and its companions; `wrap` stands before the command."""
 
     def __init__(self, store=None, faults=None, flags=(), log=None, model=None, fault_log=None,
-                 fault_seed=1, wrap=(), descriptors=None):
-        self.port = free_port()
+                 fault_seed=1, wrap=()):
+        self.port = None  # of the system's choice; known when it listens
         self.log_path = pathlib.Path(log or scratch_file("ds4-log-"))
-        command = [str(SERVER), "-m", str(model or MODEL), "--host", "127.0.0.1", "--port", str(self.port), "-c", "8192"]
+        command = [str(SERVER), "-m", str(model or MODEL), "--host", "127.0.0.1", "--port", "0", "-c", "8192"]
         if store:
             command += ["--kv-disk-dir", str(store)] + STORE_FLAGS
         command = list(wrap) + command + list(flags)
@@ -79,7 +69,7 @@ class Server:
             env["DS4_KV_FAULT_LOG"] = str(fault_log)
         self.log_file = open(self.log_path, "ab")
         self.child = subprocess.Popen(command, stdout=self.log_file, stderr=self.log_file, env=env,
-                                      stdin=subprocess.DEVNULL, preexec_fn=lambda: before_exec(descriptors))
+                                      stdin=subprocess.DEVNULL)
 
     def __enter__(self):
         self.wait_ready()
@@ -93,11 +83,11 @@ class Server:
         while time.monotonic() < end:
             if self.child.poll() is not None:
                 raise AssertionError(f"the server ended with {self.child.returncode}:\n{self.log()}")
-            try:
-                if self.get("/health")[0] == 200:
-                    return
-            except OSError:
-                pass
+            match = re.search(r"listening http://[^ ]*:([0-9]+) ", self.log())
+            if match:
+                self.port = int(match.group(1))
+                assert self.get("/health")[0] == 200
+                return
             time.sleep(0.02)
         raise AssertionError(f"the server did not become ready:\n{self.log()}")
 

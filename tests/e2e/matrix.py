@@ -5,8 +5,10 @@ hand-kept list, and which of their passages are tried.
                       of each point the passages 1, 2, 3, the middle one and the last
 """
 import collections
+import concurrent.futures
 import os
 import pathlib
+import traceback
 
 import harness
 import script
@@ -57,6 +59,18 @@ def passages():
                 found[life, point] = max(n, found.get((life, point), 0))
         harness.drop_store(store)
     return found
+
+
+def each(cases, check):
+    """check(*case) for every case, as many at a time as there are processors; what failed, in words."""
+    def one(case):
+        try:
+            check(*case)
+        except Exception:  # every case has its turn
+            return f"{case}:\n{traceback.format_exc()}"
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [words for words in pool.map(one, cases) if words]
 
 
 def chosen(n):

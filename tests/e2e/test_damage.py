@@ -180,7 +180,7 @@ class Directory(Case):
         """F54: what the store cannot open is a miss."""
         for n in (24, 28, 32):
             with self.subTest(n=n):
-                self.assert_right(descriptors=n)
+                self.assert_right(wrap=["sh", "-c", f'ulimit -n {n} && exec "$@"', "sh"])
 
     def test_two_servers_share_it_and_die_in_turn(self):
         with script.Server(self.store) as one:

@@ -38,7 +38,7 @@ def errors_at(point):
 
 
 class ErrorMatrix(unittest.TestCase):
-    def one(self, life, plan, seed=1):
+    def one(self, life, plan, seed):
         store = script.half_store()
         try:
             answers, code, log = matrix.live(store, life, plan, seed=seed)
@@ -49,25 +49,22 @@ class ErrorMatrix(unittest.TestCase):
             harness.drop_store(store)
 
     def test_every_point_with_every_error_that_applies(self):
-        n, points = 0, matrix.passages()
-        for (life, point), n_passages in sorted(points.items()):
-            for action in errors_at(point):
-                ways = [("@*", 1)] + [(f"@p0.1", seed) for seed in range(1, 4 if matrix.FULL else 2)]
-                ways += [(f"@{k}", 1) for k in (matrix.chosen(n_passages) if matrix.FULL else (1,))]
-                for way, seed in ways:
-                    plan = f"{point}:{action}{way}"
-                    with self.subTest(life=life, plan=plan, seed=seed):
-                        self.one(life, plan, seed)
-                        n += 1
-        self.assertGreater(n, 300)
-        print(f"\n{len(points)} fault points, {n} cases", flush=True)
+        points, cases = matrix.passages(), []
+        for (life, point), n in sorted(points.items()):
+            ways = [("@*", 1)] + [("@p0.1", seed) for seed in range(1, 4 if matrix.FULL else 2)]
+            ways += [(f"@{k}", 1) for k in (matrix.chosen(n) if matrix.FULL else (1,))]
+            cases += [(life, point + ":" + action + way, seed) for action in errors_at(point) for way, seed in ways]
+        self.assertGreater(len(cases), 300)
+        failed = matrix.each(cases, self.one)
+        print(f"\n{len(points)} fault points, {len(cases)} cases", flush=True)
+        self.assertEqual(failed, [], "\n".join(failed))
 
     def test_everything_fails_now_and_then(self):
         points = [p for life, p in matrix.passages() if life == "plain" and not p.startswith(("engine", "clock"))]
-        for action in ("EIO", "ENOSPC", "EMFILE"):
-            for seed in range(1, 21 if matrix.FULL else 4):
-                with self.subTest(action=action, seed=seed):
-                    self.one("plain", ",".join(f"{p}:{action}@p0.1" for p in points), seed)
+        cases = [("plain", ",".join(f"{p}:{action}@p0.1" for p in points), seed)
+                 for action in ("EIO", "ENOSPC", "EMFILE") for seed in range(1, 21 if matrix.FULL else 4)]
+        failed = matrix.each(cases, self.one)
+        self.assertEqual(failed, [], "\n".join(failed))
 
 
 if __name__ == "__main__":
