@@ -81,7 +81,7 @@ endfunction()
 function(ds4_script_tests)
     set(release)
     if(NOT DS4_FAULTS AND CMAKE_NM)
-        set(release --release $<TARGET_FILE:ds4_base> --nm ${CMAKE_NM})
+        set(release --release $<TARGET_FILE:ds4_base> --program $<TARGET_FILE:ds4-server> --nm ${CMAKE_NM})
     endif()
     add_test(NAME structure
         COMMAND ${DS4_TEST_PYTHON} ${CMAKE_SOURCE_DIR}/tests/structure/check_structure.py ${release})

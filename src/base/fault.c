@@ -116,7 +116,7 @@ ds4_status fault_configure(const char *plan, uint64_t seed, const char *log_path
     pthread_mutex_lock(&lock);
     n_rules = 0;
     fired = false;
-    random_state = seed ? seed : 1;
+    random_state = (seed ? seed : 1) * UINT64_C(0x9E3779B97F4A7C15); /* small seeds begin with small numbers */
     if (log_fd >= 0)
         close(log_fd);
     log_fd = log_path ? open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;

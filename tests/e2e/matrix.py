@@ -32,7 +32,7 @@ def live(store, life="plain", faults=None, fault_log=None, seed=1):
     try:
         server.wait_ready()
         answers = script.run(server)
-        if server.child.poll() is None:
+        if server.child.poll() is None and "kv off" not in server.log():
             server.wait_saved()
         if server.child.poll() is None:
             server.child.terminate()
