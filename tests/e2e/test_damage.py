@@ -1,6 +1,7 @@
 """Suite C5 from outside, and what may happen to a directory: objects are damaged, exchanged and replaced, the directory is
 taken away, emptied, swapped, filled and shared; the answers never change. P4, P5, P6, P9. (Every bit and every length of
 the files: tests/kv/test_damage.c.)"""
+import concurrent.futures
 import os
 import random
 import shutil
@@ -201,6 +202,18 @@ class Directory(Case):
                 path.unlink(missing_ok=True)
         self.during({i: delete for i in range(12)})
         self.assert_used()
+
+
+    def test_many_talk_while_it_evicts(self):
+        """F29, P13: restores, saves and evictions of several conversations at once, in a budget too small for all."""
+        flags = ["--kv-disk-space-mb", "1", "--batched-session", "3"]
+        with script.Server(self.store, faults="clock:skew:120@*", flags=flags) as server:
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                for answers in pool.map(lambda _: script.run(server), range(8)):
+                    self.assertEqual(answers, script.truth(), server.log())
+            server.wait_saved()
+            self.assertGreater(server.metric("ds4_kv_evicted_total"), 0)
+            self.assertLessEqual(server.metric("ds4_kv_store_bytes"), 1 << 20)
 
 
 class Time(Case):
