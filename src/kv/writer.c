@@ -68,7 +68,7 @@ static void fill_header(kv_draft *d, kv_header *h)
                       .n = d->extent.n,
                       .created_ns = kv_now_ns(),
                       .writer = s->writer_id,
-                      .reason = (uint32_t)d->info.reason,
+                      .reason = (uint16_t)d->info.reason,
                       .cost_us = d->info.cost_us,
                       .lineage = d->lineage };
     memcpy(h->fingerprint, s->options.fingerprint, sizeof h->fingerprint);

@@ -229,6 +229,7 @@ static void forged_headers(void **state)
         { 288, 1, false, "section digest" },
         { 279, 255, false, "huge" },
         { 4000, 1, true, "reserved" },
+        { 3140, 1, true, "nonce" },
     };
     kv_store *s = open_saved();
     (void)state;

@@ -47,7 +47,7 @@ static kv_header example(void)
 /* Lines "    0x000  89 44 ..." of the document; what it leaves out is zero. Returns how many bytes it shows. */
 static size_t read_dump(uint8_t out[KV_HEADER_BYTES])
 {
-    char *text = test_read_file(TEST_DATA "/../../docs/formats/kv-store.md", NULL);
+    char *text = test_read_file(TEST_MODELS "/../docs/formats/kv-store.md", NULL);
     size_t n = 0;
     memset(out, 0, KV_HEADER_BYTES);
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
