@@ -25,6 +25,8 @@ typedef struct intent_list {
 static bool list_intent(void *user, const char *folder, const char *file)
 {
     intent_list *list = user;
+    if (strlen(folder) + 1 + strlen(file) >= KV_NAME_BYTES)
+        return true; /* none of ours */
     if (list->n == list->capacity) {
         const size_t capacity = list->capacity ? 2 * list->capacity : 16;
         void *grown = realloc(list->names, capacity * sizeof *list->names);
@@ -33,7 +35,8 @@ static bool list_intent(void *user, const char *folder, const char *file)
         list->names = grown;
         list->capacity = capacity;
     }
-    return snprintf(list->names[list->n++], KV_NAME_BYTES, "%s/%s", folder, file) < KV_NAME_BYTES;
+    snprintf(list->names[list->n++], KV_NAME_BYTES, "%s/%s", folder, file);
+    return true;
 }
 
 static void settle(kv_store *s, const char *name, uint64_t min_age_ns)

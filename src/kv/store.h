@@ -167,8 +167,6 @@ bool kv_was_condemned(kv_store *s, const kv_key *key, const hash_digest *digest)
 bool kv_breaker_open(kv_store *s); /* takes the lock */
 /* Under the lock: does what was written then from a state of this lineage descend from a condemned restore? */
 bool kv_is_descendant(const kv_store *s, uint64_t lineage, uint64_t created_ns);
-/* Remembers, persists. `digest` zero: a plan. */
-void kv_verdict_add(kv_store *s, const kv_key *key, const hash_digest *digest, uint32_t reason);
 /* A re-made object had the condemned bytes: it was innocent. */
 void kv_verdict_lift(kv_store *s, const kv_key *key, const hash_digest *digest);
 /* All objects out of their places, verdicts written, descendants too; one log line. */

@@ -104,13 +104,14 @@ static void record_name(const kv_key *key, const hash_digest *digest, char out[K
     snprintf(out, KV_NAME_BYTES, "poison/%s", hex);
 }
 
-void kv_verdict_add(kv_store *s, const kv_key *key, const hash_digest *digest, uint32_t reason)
+/* Remembers and writes down one verdict; `digest` zero: on a plan. */
+static void add(kv_store *s, const kv_intent *intent, const kv_key *key, const hash_digest *digest, uint32_t reason)
 {
     uint8_t bytes[KV_VERDICT_BYTES];
     char name[KV_NAME_BYTES];
     ds4_error err = { 0 };
     kv_verdict v = { .key = *key, .digest = *digest, .time_ns = kv_now_ns(), .writer = s->writer_id, .reason = reason };
-    memcpy(v.fingerprint, s->options.fingerprint, sizeof v.fingerprint);
+    memcpy(v.fingerprint, intent->fingerprint, sizeof v.fingerprint); /* the dead one may have run another model */
     pthread_mutex_lock(&s->lock);
     const kv_verdict *old = find(s, key, digest);
     v.strikes = (old ? old->strikes : 0) + 1;
@@ -250,8 +251,8 @@ void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, c
     char hex[HASH_KEY_HEX];
     bool moved = true;
     for (uint32_t i = 0; i < intent->n_objects; i++) /* (3) */
-        kv_verdict_add(s, &intent->objects[i].key, &intent->objects[i].digest, reason);
-    kv_verdict_add(s, &intent->plan, &no_digest, reason);
+        add(s, intent, &intent->objects[i].key, &intent->objects[i].digest, reason);
+    add(s, intent, &intent->plan, &no_digest, reason);
     const kv_intent_object *last = &intent->objects[intent->n_objects - 1];
     hash_key_hex(&last->key, hex);
     if (!kv_is_condemned(s, &intent->plan, &no_digest)) {

@@ -50,7 +50,10 @@ static bool take_answer(sched *s, search *out)
         search *q = &s->searches[i];
         if (!q->id || (!q->answered && now_us < q->until_us))
             continue;
-        s->n_late += !q->answered;
+        if (!q->answered) {
+            s->n_late++;
+            s->metrics.searches_given_up_total++;
+        }
         *out = *q;
         *q = (search){ 0 };
         return true;

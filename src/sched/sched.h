@@ -114,6 +114,7 @@ typedef struct sched_metrics {
     uint64_t submitted_total, refused_total, finished_total, cancelled_total, failed_total;
     uint64_t prefill_tokens_total, decode_tokens_total, reused_live_tokens_total, reused_disk_tokens_total;
     uint64_t restores_total, retries_clean_total, condemned_plans_total;
+    uint64_t searches_given_up_total; /* the directory did not answer in time */
     int64_t prefill_us_total, decode_us_total;
 } sched_metrics;
 

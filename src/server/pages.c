@@ -141,6 +141,7 @@ static void print_server(printer *p, page_counters *counters, const sched_metric
     print(p, "decode_seconds_total", "counter", "", (double)m->decode_us_total / 1e6);
     count(p, "restores_total", m->restores_total);
     count(p, "kv_retry_clean_total", m->retries_clean_total);
+    count(p, "kv_search_given_up_total", m->searches_given_up_total);
 }
 
 static void print_store(printer *p, const kv_metrics *m)

@@ -229,7 +229,7 @@ static void a_suspicion_outlives_the_process(void **state)
 }
 
 /* The intent of a process that is no more, two minutes old, over what the store would restore. */
-static void put_intent_of_the_dead(kv_store *s, const uint32_t *tokens)
+static void put_intent_of_the_dead(kv_store *s, const uint32_t *tokens, int of_model)
 {
     char path[4096];
     size_t size;
@@ -241,6 +241,7 @@ static void put_intent_of_the_dead(kv_store *s, const uint32_t *tokens)
     assert_int_equal(kv_intent_decode(&intent, bytes, size, NULL), DS4_OK);
     intent.pid = INT32_MAX; /* beyond what the kernel gives */
     intent.writer++;
+    intent.fingerprint[0] ^= (uint8_t)of_model;
     intent.time_ns -= UINT64_C(120000000000);
     kv_intent_encode(&intent, bytes);
     snprintf(path, sizeof path, "%s/intent/%d.%s.1", stub_dir, INT32_MAX, s->boot);
@@ -257,10 +258,32 @@ static void the_death_of_a_peer_is_a_verdict(void **state)
     stub_tokens(tokens, 60, 1);
     kv_store *s = stub_open();
     stub_save(s, tokens, 40);
-    put_intent_of_the_dead(s, tokens);
+    put_intent_of_the_dead(s, tokens, 0);
     assert_int_equal(stub_restored(s, tokens, 60), 0);
     assert_int_equal(stub_count_files("intent"), 0);
     assert_int_equal(stub_count_files("quarantine"), 3);
+    kv_store_close(s, 0);
+}
+
+/* Crashes of another model on this directory are no reason to stop restoring ours; what stands in between is skipped. */
+static void crashes_of_others_do_not_open_our_breaker(void **state)
+{
+    char path[4096];
+    kv_metrics m;
+    (void)state;
+    kv_store *s = stub_open();
+    snprintf(path, sizeof path, "%s/intent/%0150d", stub_dir, 0);
+    test_write_file(path, "x", 1);
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t tokens[60];
+        stub_tokens(tokens, 60, i);
+        stub_save(s, tokens, 40);
+        if (i < 3)
+            put_intent_of_the_dead(s, tokens, 1);
+        assert_int_equal(stub_restored(s, tokens, 60), i < 3 ? 0 : 40);
+    }
+    kv_store_metrics(s, &m);
+    assert_false(m.breaker_open);
     kv_store_close(s, 0);
 }
 
@@ -339,6 +362,7 @@ int main(void)
         TEST(three_guilty_verdicts_open_the_breaker),
         TEST(another_server_is_believed),
         TEST(the_death_of_a_peer_is_a_verdict),
+        TEST(crashes_of_others_do_not_open_our_breaker),
         TEST(a_read_only_store_heeds_intents),
         TEST(quarantine_is_bounded),
     };
