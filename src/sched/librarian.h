@@ -23,7 +23,7 @@ void librarian_find(librarian *l, const uint32_t *tokens, uint32_t n, uint32_t m
                     uint64_t id);
 
 typedef enum librarian_verdict {
-    LIBRARIAN_SUCCEED, /* finite logits: the intent goes, the use is noted; the plan stays the caller's */
+    LIBRARIAN_SUCCEED, /* finite values: the intent goes, the use is noted; the plan stays the caller's */
     LIBRARIAN_SUSPECT, /* work on it failed, a clean retry begins; the plan stays the caller's */
     LIBRARIAN_CONDEMN, /* guilty: the plan is consumed */
     LIBRARIAN_ACQUIT,  /* no verdict or innocent: the intent goes; the plan is consumed */
