@@ -7,16 +7,6 @@
 
 static const hash_digest no_digest;
 
-static bool is_alive(const kv_store *s, const kv_intent *intent)
-{
-    if (intent->pid == 0 || intent->pid > INT32_MAX)
-        return false;
-    if (intent->writer == s->writer_id)
-        return true;
-    const uint64_t started = kv_process_started(intent->pid);
-    return started != 0 && (intent->pid_started == 0 || started == intent->pid_started);
-}
-
 typedef struct intent_list {
     char (*names)[KV_NAME_BYTES];
     size_t n, capacity;
@@ -50,8 +40,9 @@ static void settle(kv_store *s, const char *name, uint64_t min_age_ns)
         const uint64_t now_ns = kv_now_ns();
         const bool young = now_ns < intent.time_ns || now_ns - intent.time_ns < min_age_ns;
         /* The kernel's boot id is part of the name: a process number of another boot says nothing. */
-        const bool wait =
-            status == DS4_OK && ((min_age_ns && young) || (strstr(name, s->boot) && is_alive(s, &intent)));
+        const bool alive = strstr(name, s->boot) &&
+                           (intent.writer == s->writer_id || kv_process_lives(intent.pid, intent.pid_started));
+        const bool wait = status == DS4_OK && (alive || (min_age_ns && young));
         /* In a read-only store the record stays, and is met again. */
         if (status == DS4_OK && !wait && !(s->disk.read_only && kv_is_condemned(s, &intent.plan, &no_digest)))
             kv_condemn_objects(s, &intent, KV_VERDICT_CRASH, "crash-on-use", 0.0);

@@ -146,7 +146,7 @@ ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *e
     pthread_mutex_init(&s->lock, NULL);
     clock_cond_init(&s->changed);
     hash_random(&s->writer_id, sizeof s->writer_id);
-    s->pid_started = kv_process_started((uint64_t)getpid());
+    s->pid_started = kv_process_started();
     kv_boot_id(s->boot);
     status = kv_disk_open(&s->disk, options->dir, options->read_only, options->trust_group, &inner);
     if (status == DS4_OK) {

@@ -22,7 +22,7 @@ static bool sweep_one(void *user, const char *folder, const char *file)
     bool old = now_ns > then_ns && now_ns - then_ns > (uint64_t)days * DAY_NS;
     if (strcmp(folder, "tmp") == 0) { /* "<pid>.<random>"; nothing of ours is under way yet */
         const long pid = atol(file);
-        old = old || pid == (long)getpid() || kv_process_started((uint64_t)pid) == 0;
+        old = old || pid <= 0 || pid == (long)getpid() || !kv_process_lives((uint64_t)pid, 0);
     }
     if (old)
         kv_disk_unlink(&s->disk, name, NULL);
