@@ -94,6 +94,14 @@ class Server:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
+    def ends(self, seconds):
+        """Does it end by itself within that time?"""
+        try:
+            self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def kill(self):
         """kill -9"""
         if self.child.poll() is None:

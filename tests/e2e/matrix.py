@@ -30,17 +30,17 @@ def live(store, life="plain", faults=None, fault_log=None, seed=1):
                            fault_seed=seed)
     answers = {}
     try:
-        server.wait_ready()
-        answers = script.run(server)
-        if server.child.poll() is None and "kv off" not in server.log():
-            server.wait_saved()
-        if server.child.poll() is None:
-            server.child.terminate()
+        try:
+            server.wait_ready()
+            answers = script.run(server)
+            if server.child.poll() is None and "kv off" not in server.log():
+                server.wait_saved()
+            if server.child.poll() is None:
+                server.child.terminate()
+        except (AssertionError, OSError, harness.http.client.HTTPException) as why:
+            if not server.ends(10):  # died under the question, and the kernel needed a moment to say so?
+                raise why
         server.child.wait(60)
-    except (AssertionError, OSError, harness.http.client.HTTPException):
-        if server.child.poll() is None:
-            server.kill()
-            raise
     finally:
         server.kill()
         text = pathlib.Path(log).read_text(errors="replace")

@@ -61,8 +61,7 @@ def run(server, first=None):
         try:
             answers[name] = server.exact(messages)
         except (OSError, harness.http.client.HTTPException):
-            if server.child.poll() is None:
-                server.child.wait(10)
+            assert server.ends(10), f"{name}: no answer from a living server\n{server.log()}"
             break
     return answers
 
