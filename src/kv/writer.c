@@ -109,7 +109,7 @@ static bool note_published(kv_store *s, const kv_draft *d, const kv_header *h)
     static const char *const reasons[] = { "segment", "anchor", "prompt", "turn", "displaced", "exit" };
     char hex[HASH_KEY_HEX];
     pthread_mutex_lock(&s->lock);
-    const bool stays = !kv_is_descendant(s, d->lineage, h->created_ns);
+    const bool stays = !kv_is_descendant(s, d->lineage, UINT64_MAX);
     if (stays)
         kv_index_add(&s->index, h);
     s->backoff_us = 0;
