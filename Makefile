@@ -52,6 +52,11 @@ soak:                               ## clients that talk, a server that is kille
 	scripts/install-deps.sh test
 	SOAK_MINUTES=$(SOAK_MINUTES) scripts/test.sh soak
 
+.PHONY: matrix
+matrix:                             ## every passage of every fault point, killed and failed (hours)
+	scripts/install-deps.sh test
+	DS4_MATRIX=full scripts/test.sh e2e
+
 .PHONY: eval-mini
 eval-mini:                          ## the scores of ds4-mini's model card, measured on this machine
 	scripts/install-deps.sh bench

@@ -55,6 +55,9 @@ function(ds4_tests)
     add_library(ds4_test_support STATIC ${support})
     target_link_libraries(ds4_test_support PUBLIC ds4_base ds4_gguf ds4_quant PkgConfig::CMOCKA)
     target_include_directories(ds4_test_support PUBLIC ${CMAKE_SOURCE_DIR}/tests)
+    add_executable(tiny-model ${CMAKE_SOURCE_DIR}/tests/e2e/write_tiny_model.c) # for tests/e2e
+    target_link_libraries(tiny-model PRIVATE ds4_options ds4_test_support)
+    set_target_properties(tiny-model PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     get_property(rooms GLOBAL PROPERTY DS4_ROOMS)
     foreach(room ${rooms})
         file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${room}/test_*.c)
@@ -80,7 +83,7 @@ endfunction()
 function(ds4_script_tests)
     if(NOT DS4_FAULTS) # the sources are the same in every build; what a release must not hold shows in a release
         add_test(NAME structure/sources COMMAND ${DS4_TEST_PYTHON} ${CMAKE_SOURCE_DIR}/tests/structure/check_structure.py
-            --release $<TARGET_FILE:ds4_base> --nm ${CMAKE_NM})
+            --release $<TARGET_FILE:ds4_base> --program $<TARGET_FILE:ds4-server> --nm ${CMAKE_NM})
         add_test(NAME structure/rules COMMAND ${DS4_TEST_PYTHON} ${CMAKE_SOURCE_DIR}/tests/structure/test_structure.py)
     endif()
     file(GLOB scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/cli/test_*.py)

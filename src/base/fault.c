@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RULES_MAX = 32, POINT_MAX = 48 };
+enum { RULES_MAX = 64, POINT_MAX = 48 };
 
 typedef enum rule_action { ACT_KILL, ACT_ABORT, ACT_DELAY, ACT_ANSWER } rule_action;
 
@@ -116,7 +116,7 @@ ds4_status fault_configure(const char *plan, uint64_t seed, const char *log_path
     pthread_mutex_lock(&lock);
     n_rules = 0;
     fired = false;
-    random_state = seed ? seed : 1;
+    random_state = (seed ? seed : 1) * UINT64_C(0x9E3779B97F4A7C15); /* small seeds begin with small numbers */
     if (log_fd >= 0)
         close(log_fd);
     log_fd = log_path ? open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;

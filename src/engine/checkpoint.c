@@ -72,6 +72,15 @@ void engine_fill_layout(const model *m, kv_layout *layout)
             (kv_section_rule){ .used = true, .f32 = true, .n_groups = groups_of(layout, parts[i].type) };
 }
 
+/* Test builds may fail here, as a copy to a device would. */
+static ds4_status at_point(const char *point, ds4_error *err)
+{
+    const fault f = fault_at(point);
+    if (f.kind == FAULT_STATUS)
+        return ds4_fail(err, f.status, "injected failure");
+    return f.kind == FAULT_ERRNO ? ds4_fail(err, DS4_ERR_IO, "injected failure") : DS4_OK;
+}
+
 /* ---------------------------------------------------------------- save */
 
 /* Fills every section of a draft from the state. `begin`: the segment's first token, or the end of the stem. */
@@ -113,10 +122,11 @@ static void save_draft(engine_sequence *s, kv_draft *draft, bool frontier, uint6
     kv_draft_submit(draft, &info, NULL); /* a drop is counted by the store */
 }
 
-static void save_segments(engine_sequence *s)
+/* `all`: those that were offered before too, should the store have had to drop one of them. */
+static void save_segments(engine_sequence *s, bool all)
 {
     const uint64_t n = s->engine->segment_tokens;
-    for (uint64_t i = s->n_offered; i < kv_chain_segments(s->chain); i++) {
+    for (uint64_t i = all ? 0 : s->n_offered; i < kv_chain_segments(s->chain); i++) {
         kv_draft *draft = NULL;
         const int64_t begin_us = clock_monotonic_us();
         if (!kv_chain_has_segment(s->chain, i)) {
@@ -124,7 +134,8 @@ static void save_segments(engine_sequence *s)
                 return; /* full or off: offered again at the next save */
             save_draft(s, draft, false, i * n, (i + 1) * n, ENGINE_SAVE_SEGMENT, begin_us);
         }
-        s->n_offered = i + 1;
+        if (s->n_offered < i + 1)
+            s->n_offered = i + 1;
     }
 }
 
@@ -132,8 +143,9 @@ void engine_sequence_save(engine_sequence *s, engine_save_reason reason, bool fr
 {
     if (!s->chain)
         return;
-    save_segments(s);
-    if (!frontier || s->tokens.n == 0 || s->frontier_at == s->tokens.n)
+    const bool due = frontier && s->tokens.n > 0 && s->frontier_at != s->tokens.n;
+    save_segments(s, due); /* a frontier is worth nothing without its whole stem */
+    if (!due)
         return;
     kv_draft *draft = NULL;
     const int64_t begin_us = clock_monotonic_us();
@@ -191,9 +203,7 @@ ds4_status engine_sequence_restore(engine_sequence *s, kv_plan *plan, ds4_error 
     engine_sequence_reset(s);
     if (n >= s->engine->about.n_ctx)
         return ds4_fail(err, DS4_ERR_ARGUMENT, "the checkpoint is longer than the context");
-    ds4_status status = DS4_OK;
-    if (fault_at("restore.reset").kind == FAULT_STATUS)
-        status = ds4_fail(err, DS4_ERR_STATE_BAD, "injected failure");
+    ds4_status status = at_point("restore.reset", err);
     if (status == DS4_OK && token_list_append_all(&s->tokens, kv_plan_token_ids(plan), n) != DS4_OK)
         status = ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for %llu tokens", (unsigned long long)n);
     for (uint64_t i = 0; i < kv_plan_segments(plan) && status == DS4_OK; i++)
@@ -204,8 +214,8 @@ ds4_status engine_sequence_restore(engine_sequence *s, kv_plan *plan, ds4_error 
         status = model_state_commit(s->state, (uint32_t)n, err);
     if (status == DS4_OK && s->chain)
         status = kv_chain_adopt(s->chain, plan, err);
-    if (status == DS4_OK && fault_at("restore.after_upload").kind == FAULT_STATUS)
-        status = ds4_fail(err, DS4_ERR_STATE_BAD, "injected failure");
+    if (status == DS4_OK)
+        status = at_point("restore.after_upload", err);
     if (status != DS4_OK) {
         engine_sequence_reset(s);
         return status;

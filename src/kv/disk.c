@@ -1,8 +1,6 @@
-/* kv/disk.c
- * (1) An object appears under its name whole or not at all: an unnamed file is filled, then linked (P2).
- * (2) linkat() never replaces: the first one stays.
- * (3) A failed fsync is never repeated: the kernel may have marked the pages clean (F53). The file is given up.
- * (4) Nothing is done through a path twice: one descriptor of the root, everything else relative to it (F22). */
+/* kv/disk.c - the directory itself, small files, and reading objects; publishing them is publish.c.
+ * (1) Nothing is done through a path twice: one descriptor of the root, everything else relative to it (F22).
+ * (2) A small file appears under its name whole or not at all: no record is ever torn. */
 #include "kv/disk.h"
 
 #include "base/clock.h"
@@ -10,7 +8,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "kv/layout.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +42,10 @@ static ds4_status make_path(const char *path, ds4_error *err)
             continue;
         *at = 0;
         if (mkdir(copy, 0700) != 0 && errno != EEXIST && (c == 0 || errno != EROFS)) {
-            status = ds4_fail(err, DS4_ERR_ARGUMENT, "cannot make the directory: %s", strerror(errno));
+            /* A full or failing disk is no reason not to start: that is "no cache", like any later error. */
+            status = errno == ENOSPC || errno == EDQUOT || errno == EIO
+                         ? ds4_fail_errno(err, "cannot make the directory")
+                         : ds4_fail(err, DS4_ERR_ARGUMENT, "cannot make the directory: %s", strerror(errno));
             break;
         }
         *at = c;
@@ -68,8 +68,8 @@ static ds4_status check_owner(int root, bool trust_group, struct stat *about, ds
     return DS4_OK;
 }
 
-/* Opens what is there, with all folders if it can be written. Fills root, device, inode, read_only. */
-static ds4_status open_root(kv_disk *d, bool read_only, bool trust_group, ds4_error *err)
+/* Opens what is there, with all folders if it can be written. Replaces root, device, inode, read_only. */
+static ds4_status open_root(kv_disk *d, bool read_only, ds4_error *err)
 {
     struct stat about;
     if (fault_errno("open.dir"))
@@ -78,7 +78,7 @@ static ds4_status open_root(kv_disk *d, bool read_only, bool trust_group, ds4_er
     if (root < 0)
         return errno == ENOTDIR ? ds4_fail(err, DS4_ERR_ARGUMENT, "is not a directory")
                                 : ds4_fail_errno(err, "cannot open the directory");
-    const ds4_status status = check_owner(root, trust_group, &about, err);
+    const ds4_status status = check_owner(root, d->trust_group, &about, err);
     if (status != DS4_OK) {
         close(root);
         return status;
@@ -93,17 +93,23 @@ static ds4_status open_root(kv_disk *d, bool read_only, bool trust_group, ds4_er
         log_warning("kv read-only dir=\"%s\" why=\"%s\"", d->path, strerror(errno));
         writable = false;
     }
+    pthread_mutex_lock(&d->lock);
+    const int old = d->root;
     d->root = root;
     d->device = about.st_dev;
     d->inode = about.st_ino;
-    d->read_only = !writable;
+    pthread_mutex_unlock(&d->lock);
+    atomic_store(&d->read_only, !writable);
+    if (old >= 0)
+        close(old);
     return DS4_OK;
 }
 
 ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust_group, ds4_error *err)
 {
-    *d = (kv_disk){ .root = -1 };
+    *d = (kv_disk){ .root = -1, .trust_group = trust_group };
     pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_init(&d->renewal, NULL);
     d->path = strdup(path);
     if (!d->path)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
@@ -112,7 +118,7 @@ ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust
     if (!read_only && stat(path, &about) != 0 && errno == ENOENT)
         status = make_path(path, err);
     if (status == DS4_OK)
-        status = open_root(d, read_only, trust_group, err);
+        status = open_root(d, read_only, err);
     return status;
 }
 
@@ -121,6 +127,7 @@ void kv_disk_close(kv_disk *d)
     if (d->root >= 0)
         close(d->root);
     free(d->path);
+    pthread_mutex_destroy(&d->renewal);
     pthread_mutex_destroy(&d->lock);
 }
 
@@ -132,35 +139,46 @@ int kv_disk_root(kv_disk *d)
     return root;
 }
 
-bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
+/* Is what we hold still what stands under the path, and has nobody emptied it? */
+static bool is_intact(kv_disk *d)
 {
     struct stat about;
-    const int64_t now_us = clock_monotonic_us();
-    *anew = false;
     pthread_mutex_lock(&d->lock);
-    const bool same =
-        d->root >= 0 && stat(d->path, &about) == 0 && about.st_dev == d->device && about.st_ino == d->inode;
-    if (!same && d->root >= 0) {
-        log_warning("kv directory gone dir=\"%s\"", d->path);
-        close(d->root);
-        d->root = -1;
-        d->tried_us = now_us - recreate_us; /* the first look is at once */
-    }
-    bool good = same;
-    if (!same && !d->read_only && now_us - d->tried_us >= recreate_us) {
-        ds4_error err;
+    const bool held = d->root >= 0;
+    const dev_t device = d->device;
+    const ino_t inode = d->inode;
+    pthread_mutex_unlock(&d->lock);
+    return held && stat(d->path, &about) == 0 && about.st_dev == device && about.st_ino == inode &&
+           (d->read_only || kv_disk_stat(d, "STORE", &about));
+}
+
+bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
+{
+    ds4_error err;
+    *anew = false;
+    pthread_mutex_lock(&d->renewal);
+    bool good = is_intact(d);
+    if (good)
+        d->tried_us = 0;
+    const int64_t now_us = clock_monotonic_us();
+    const bool first = d->tried_us == 0; /* the first look is at once */
+    if (!good && (first || now_us - d->tried_us >= recreate_us)) {
+        const bool read_only = d->read_only;
+        if (first)
+            log_warning("kv directory gone dir=\"%s\"", d->path);
         d->tried_us = now_us;
-        good = make_path(d->path, &err) == DS4_OK && open_root(d, false, false, &err) == DS4_OK;
+        good = (read_only || make_path(d->path, &err) == DS4_OK) && open_root(d, read_only, &err) == DS4_OK;
         *anew = good;
         log_warning("kv directory %s dir=\"%s\" why=\"%s\"", good ? "back" : "missing", d->path, good ? "" : err.text);
     }
-    pthread_mutex_unlock(&d->lock);
+    atomic_store(&d->gone, !good);
+    pthread_mutex_unlock(&d->renewal);
     return good;
 }
 
 /* --- small files ------------------------------------------------------------------------------------------------------ */
 
-static ds4_status gone(ds4_error *err)
+static ds4_status no_directory(ds4_error *err)
 {
     return ds4_fail(err, DS4_ERR_IO, "the directory is gone");
 }
@@ -181,22 +199,45 @@ static ds4_status write_faulty(int fd, const void *bytes, size_t size, const cha
     return file_write_all(fd, bytes, size, err);
 }
 
-static ds4_status write_at(kv_disk *d, const char *name, int flags, const void *bytes, size_t size, const char *point,
-                           ds4_error *err)
+void kv_disk_temporary(char out[KV_NAME_BYTES])
 {
+    uint64_t random;
+    hash_random(&random, sizeof random);
+    snprintf(out, KV_NAME_BYTES, "tmp/%ld.%016" PRIx64, (long)getpid(), random);
+}
+
+int kv_disk_name_once(int root, const char *temporary, const char *name)
+{
+    if (linkat(root, temporary, root, name, 0) == 0)
+        return 0;
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK)
+        return -1;
+    /* No hard links here (FAT, some network file systems). */
+    if (renameat2(root, temporary, root, name, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -1;
+    return renameat(root, temporary, root, name); /* replaces what means the same */
+}
+
+static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, size_t size, bool replace,
+                              const char *point, ds4_error *err)
+{
+    char temporary[KV_NAME_BYTES];
     const int root = kv_disk_root(d);
     if (root < 0)
-        return gone(err);
-    ds4_status status = DS4_OK;
-    const int fd = openat(root, name, flags | O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
+        return no_directory(err);
+    kv_disk_temporary(temporary);
+    const int fd = openat(root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    ds4_status status = fd < 0 ? ds4_fail_errno(err, name) : write_faulty(fd, bytes, size, point, err);
+    if (status == DS4_OK && replace && renameat(root, temporary, root, name) != 0)
         status = ds4_fail_errno(err, name);
-    else
-        status = write_faulty(fd, bytes, size, point, err);
-    if (fd >= 0)
+    if (status == DS4_OK && !replace && kv_disk_name_once(root, temporary, name) != 0 && errno != EEXIST)
+        status = ds4_fail_errno(err, name);
+    if (fd >= 0) {
         close(fd);
-    if (fd >= 0 && status != DS4_OK && (flags & O_EXCL))
-        unlinkat(root, name, 0);
+        unlinkat(root, temporary, 0);
+    }
     close(root);
     return status;
 }
@@ -204,14 +245,27 @@ static ds4_status write_at(kv_disk *d, const char *name, int flags, const void *
 ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                                ds4_error *err)
 {
-    kv_disk_unlink(d, name, NULL);
-    return write_at(d, name, O_EXCL, bytes, size, point, err);
+    return write_small(d, name, bytes, size, true, point, err);
+}
+
+ds4_status kv_disk_write_once(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
+                              ds4_error *err)
+{
+    return write_small(d, name, bytes, size, false, point, err);
 }
 
 ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                           ds4_error *err)
 {
-    return write_at(d, name, O_APPEND, bytes, size, point, err);
+    const int root = kv_disk_root(d);
+    if (root < 0)
+        return no_directory(err);
+    const int fd = openat(root, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    const ds4_status status = fd < 0 ? ds4_fail_errno(err, name) : write_faulty(fd, bytes, size, point, err);
+    if (fd >= 0)
+        close(fd);
+    close(root);
+    return status;
 }
 
 ds4_status kv_disk_read_small(kv_disk *d, const char *name, void *out, size_t size, size_t *n, ds4_error *err)
@@ -220,7 +274,7 @@ ds4_status kv_disk_read_small(kv_disk *d, const char *name, void *out, size_t si
     ds4_status status = DS4_OK;
     *n = 0;
     if (root < 0)
-        return gone(err);
+        return no_directory(err);
     const int fd = openat(root, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         status = ds4_fail_errno(err, name);
@@ -259,9 +313,10 @@ bool kv_disk_quarantine(kv_disk *d, const kv_key *key, uint16_t kind)
     const int root = kv_disk_root(d);
     if (root < 0)
         return false;
-    const bool moved = renameat(root, from, root, to) == 0;
+    /* To leave its place matters more than to be kept for diagnosis. */
+    const bool left = renameat(root, from, root, to) == 0 || unlinkat(root, from, 0) == 0 || errno == ENOENT;
     close(root);
-    return moved;
+    return left;
 }
 
 bool kv_disk_stat(kv_disk *d, const char *name, struct stat *out)
@@ -303,138 +358,7 @@ uint64_t kv_disk_free_bytes(kv_disk *d, uint64_t *total)
     return good ? (uint64_t)about.f_bavail * about.f_frsize : 0;
 }
 
-/* --- objects ----------------------------------------------------------------------------------------------------------- */
-
-static ds4_status at_point(const char *point, ds4_error *err)
-{
-    return fault_errno(point) ? ds4_fail_errno(err, "publish") : DS4_OK;
-}
-
-/* An unnamed file in the root's file system; where that does not exist, a named one in tmp/ (name filled in). */
-static int open_temporary(kv_disk *d, int root, char name[KV_NAME_BYTES])
-{
-    uint64_t random;
-    name[0] = 0;
-    if (fault_errno("open.tmp"))
-        return -1;
-    if (!d->no_tmpfile) {
-        const int fd = openat(root, "o", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
-        if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-            return fd;
-        d->no_tmpfile = true; /* writer thread only: it alone publishes */
-    }
-    hash_random(&random, sizeof random);
-    snprintf(name, KV_NAME_BYTES, "tmp/%ld.%016" PRIx64, (long)getpid(), random);
-    return openat(root, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0600);
-}
-
-static ds4_status pwrite_all(int fd, const uint8_t *bytes, size_t size, uint64_t offset, ds4_error *err)
-{
-    while (size > 0) {
-        const ssize_t n = pwrite(fd, bytes, size, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return ds4_fail_errno(err, "write");
-        bytes += n;
-        size -= (size_t)n;
-        offset += (uint64_t)n;
-    }
-    return DS4_OK;
-}
-
-/* Sections in pieces, so that writeback starts early and never floods the page cache (F43); the header last. */
-static ds4_status fill(int fd, uint16_t kind, const uint8_t *image, uint64_t size, ds4_error *err)
-{
-    enum { PIECE = 32 << 20 };
-    ds4_status status = at_point("publish.before_alloc", err);
-    if (status != DS4_OK)
-        return status;
-    const int refused = posix_fallocate(fd, 0, (off_t)size);
-    if (refused == ENOSPC || refused == EDQUOT || refused == EFBIG) { /* other answers: not supported here, go on */
-        errno = refused;
-        return ds4_fail_errno(err, "allocate");
-    }
-    status = at_point("publish.after_alloc", err);
-    const fault f = fault_at(kind == KV_KIND_SEGMENT ? "write.seg" : "write.frn");
-    if (status == DS4_OK && f.kind == FAULT_ERRNO) {
-        errno = f.code;
-        status = ds4_fail_errno(err, "write");
-    }
-    for (uint64_t at = KV_PAGE; status == DS4_OK && at < size; at += PIECE) {
-        const size_t n = (size_t)(size - at < PIECE ? size - at : PIECE);
-        status = pwrite_all(fd, image + at, n, at, err);
-        if (status == DS4_OK)
-            sync_file_range(fd, (off_t)at, (off_t)n, SYNC_FILE_RANGE_WRITE);
-        if (status == DS4_OK)
-            status = at_point("publish.mid_write", err);
-    }
-    if (status == DS4_OK)
-        status = at_point("publish.before_header", err);
-    if (status == DS4_OK)
-        status = pwrite_all(fd, image, KV_PAGE, 0, err);
-    return status == DS4_OK ? at_point("publish.after_header", err) : status;
-}
-
-static ds4_status give_name(int root, int fd, const char *temporary, const char *name, ds4_error *err)
-{
-    char link_path[40];
-    int linked;
-    ds4_status status = at_point("publish.before_link", err);
-    if (status != DS4_OK)
-        return status;
-    snprintf(link_path, sizeof link_path, "/proc/self/fd/%d", fd);
-    linked = temporary[0] ? linkat(root, temporary, root, name, 0)
-                          : linkat(AT_FDCWD, link_path, root, name, AT_SYMLINK_FOLLOW);
-    if (linked != 0 && errno == ENOENT) { /* the folder of two digits is not there yet */
-        char folder[8];
-        snprintf(folder, sizeof folder, "%.4s", name);
-        if (mkdirat(root, folder, 0700) == 0 || errno == EEXIST)
-            linked = temporary[0] ? linkat(root, temporary, root, name, 0)
-                                  : linkat(AT_FDCWD, link_path, root, name, AT_SYMLINK_FOLLOW);
-    }
-    if (linked != 0 && errno != EEXIST) /* (2) */
-        return ds4_fail_errno(err, "link");
-    return at_point("publish.after_link", err);
-}
-
-ds4_status kv_disk_publish(kv_disk *d, const kv_key *key, uint16_t kind, const uint8_t *image, uint64_t size,
-                           kv_durability durability, ds4_error *err)
-{
-    char name[KV_NAME_BYTES], temporary[KV_NAME_BYTES] = "";
-    const int root = kv_disk_root(d);
-    if (root < 0)
-        return gone(err);
-    kv_object_name(key, kind, name);
-    ds4_status status = DS4_OK;
-    const int fd = open_temporary(d, root, temporary);
-    if (fd < 0)
-        status = ds4_fail_errno(err, "create a temporary file");
-    if (status == DS4_OK)
-        status = fill(fd, kind, image, size, err);
-    if (status == DS4_OK && durability != KV_DURABILITY_NONE) { /* (3) */
-        status = at_point("publish.fsync", err);
-        if (status == DS4_OK && fdatasync(fd) != 0)
-            status = ds4_fail_errno(err, "fdatasync");
-    }
-    if (status == DS4_OK)
-        status = give_name(root, fd, temporary, name, err);
-    if (status == DS4_OK && durability == KV_DURABILITY_FULL) {
-        name[4] = 0; /* "o/3f" */
-        const int folder = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        status = at_point("publish.dirsync", err);
-        if (status == DS4_OK && (folder < 0 || fsync(folder) != 0))
-            status = ds4_fail_errno(err, "fsync");
-        if (folder >= 0)
-            close(folder);
-    }
-    if (temporary[0])
-        unlinkat(root, temporary, 0);
-    if (fd >= 0)
-        close(fd);
-    close(root);
-    return status;
-}
+/* --- objects, for reading ----------------------------------------------------------------------------------------------- */
 
 ds4_status kv_disk_open_object(kv_disk *d, const kv_key *key, uint16_t kind, bool trust_group, int *fd, uint64_t *size,
                                ds4_error *err)

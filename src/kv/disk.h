@@ -1,23 +1,31 @@
-/* kv/disk.h - the directory of a store: every system call on it is here, with its fault point.
- * A directory descriptor is held, names are relative to it, links are never followed. The directory may vanish or be replaced
- * at any time; kv_disk_revalidate() notices. Threads: `lock` guards the descriptors; calls may come from any thread. */
+/* kv/disk.h - the directory of a store: every system call on it is in disk.c or publish.c, with its fault point.
+ * A directory descriptor is held, names are relative to it, links are never followed. The directory may vanish, be emptied
+ * or be replaced at any time; kv_disk_revalidate() notices. Calls may come from any thread. */
 #ifndef KV_DISK_H
 #define KV_DISK_H
 
 #include "kv/kv.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 typedef struct kv_disk {
+    /* Constant. */
     char *path;
-    pthread_mutex_t lock; /* guards what follows; held only to copy or swap descriptors */
-    int root;             /* -1: the directory is gone */
+    bool trust_group;
+    /* Change only when a directory goes or comes back. */
+    atomic_bool read_only, gone;
+    /* Guarded by `lock`, which is held only to copy or swap them. */
+    pthread_mutex_t lock;
+    int root; /* -1: none */
     dev_t device;
     ino_t inode;
-    bool read_only;
-    int64_t tried_us; /* when it was last looked for */
-    bool no_tmpfile;  /* O_TMPFILE does not work here */
+    /* Guarded by `renewal`, which is held while a directory that went away is looked for; the others never wait for it. */
+    pthread_mutex_t renewal;
+    int64_t tried_us; /* when it was last looked for; 0: all is well */
+    /* Writer thread only. */
+    bool no_tmpfile; /* O_TMPFILE does not work here */
 } kv_disk;
 
 enum { KV_NAME_BYTES = 96 };
@@ -27,21 +35,28 @@ void kv_object_name(const kv_key *key, uint16_t kind, char out[KV_NAME_BYTES]);
 /* Opens or makes the directory and its folders. Errors as kv_store_open(). */
 ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust_group, ds4_error *err);
 void kv_disk_close(kv_disk *d);
-/* True while the directory is there. If it vanished or was replaced it is made or opened again, at most every
- * `recreate_us`; *anew then says that everything known about it is void. */
+/* True while the directory is there. If it vanished, was emptied or replaced, it is made or opened again, at most every
+ * `recreate_us`; *anew then says that everything known about its files is void. */
 bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew);
 /* A duplicate of the root descriptor for one operation, or -1. Close it. */
 int kv_disk_root(kv_disk *d);
 
-/* Whole small files. `point`: fault point prefix ("write.poison"). */
+/* Whole small files: the new content, or what was there before. `point`: the fault point ("write.poison"). */
 ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                                ds4_error *err);
+/* The same, but never replaces: OK too when somebody else was first. */
+ds4_status kv_disk_write_once(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
+                              ds4_error *err);
 /* Reads at most `size` bytes; *n is what there was. NOT_FOUND, IO. */
 ds4_status kv_disk_read_small(kv_disk *d, const char *name, void *out, size_t size, size_t *n, ds4_error *err);
 ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                           ds4_error *err);
 bool kv_disk_unlink(kv_disk *d, const char *name, const char *point);
+/* Out of its place, into quarantine/ if that is possible. False: it is still there. */
 bool kv_disk_quarantine(kv_disk *d, const kv_key *key, uint16_t kind);
+/* A fresh name in tmp/, and the step from there to the real one, which never replaces (as linkat(), with its errno). */
+void kv_disk_temporary(char out[KV_NAME_BYTES]);
+int kv_disk_name_once(int root, const char *temporary, const char *name);
 
 /* Publishes an image under the object's name, or leaves the directory as it was. Losing the race is success. */
 ds4_status kv_disk_publish(kv_disk *d, const kv_key *key, uint16_t kind, const uint8_t *image, uint64_t size,

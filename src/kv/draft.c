@@ -25,10 +25,11 @@ static ds4_status check_open(kv_store *s, const kv_chain *chain, ds4_error *err)
 {
     pthread_mutex_lock(&s->lock);
     const bool backing_off = (uint64_t)clock_monotonic_us() < s->backoff_until_us, stopping = s->stopping;
+    const bool tainted = chain->tainted || kv_is_descendant(s, chain->lineage, UINT64_MAX);
     pthread_mutex_unlock(&s->lock);
     if (s->options.read_only || !s->has_writer)
         return drop(s, KV_DROP_READ_ONLY, DS4_ERR_NO_SPACE, err);
-    if (chain->tainted)
+    if (tainted)
         return drop(s, KV_DROP_TAINTED, DS4_ERR_STATE_BAD, err);
     if (backing_off)
         return drop(s, KV_DROP_BACKOFF, DS4_ERR_NO_SPACE, err);

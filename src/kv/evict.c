@@ -22,7 +22,7 @@ static victim least_valuable(const kv_store *s, uint64_t now_ns)
     for (size_t i = 0; i < s->index.n_slots; i++)
         for (const kv_object *o = s->index.slots[i]; o; o = o->next) {
             const uint64_t age_ns = now_ns > o->created_ns ? now_ns - o->created_ns : 0;
-            if (o->references || o->n_children || age_ns < min_age_ns)
+            if (o->references || o->n_children || o->excluded || age_ns < min_age_ns)
                 continue;
             const double score = kv_object_score(o, now_ns);
             if (!best.found || score < best.score)
@@ -50,8 +50,10 @@ static bool remove_victim(kv_store *s, const victim *v, kv_evict why)
     kv_object_name(&v->key, v->kind, name);
     const bool gone = kv_disk_unlink(&s->disk, name, "evict.unlink");
     pthread_mutex_lock(&s->lock);
-    kv_index_remove(&s->index,
-                    &v->key); /* even if it stays on the disk: it is not offered again, and counted by free space */
+    if (gone)
+        kv_index_remove(&s->index, &v->key);
+    else
+        kv_index_exclude(&s->index, &v->key, v->kind); /* it stays, and is counted, but nobody tries it again */
     s->metrics.evicted_total[why]++;
     pthread_mutex_unlock(&s->lock);
     hash_key_hex(&v->key, hex);

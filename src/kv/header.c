@@ -44,9 +44,7 @@ void kv_header_encode(const kv_header *h, uint8_t out[KV_HEADER_BYTES])
         put(out + 160 + 4 * i, h->shape[i], 4);
     put(out + 208, h->created_ns, 8);
     put(out + 216, h->writer, 8);
-    put(out + 224, h->reason, 4);
-    put(out + 228, h->shard_rank, 2);
-    put(out + 230, h->shard_count, 2);
+    put(out + 224, h->reason, 2); /* 226..231: shards and aliases, of later issues */
     put(out + 232, h->cost_us, 8);
     memcpy(out + 240, h->payload.bytes, 16);
     for (uint32_t i = 0; i < h->n_sections && i < KV_SECTIONS_MAX; i++) {
@@ -89,9 +87,7 @@ static void decode_fields(kv_header *h, const uint8_t *b)
         h->shape[i] = (uint32_t)cursor_load(b + 160 + 4 * i, 4);
     h->created_ns = cursor_load(b + 208, 8);
     h->writer = cursor_load(b + 216, 8);
-    h->reason = (uint32_t)cursor_load(b + 224, 4);
-    h->shard_rank = (uint32_t)cursor_load(b + 228, 2);
-    h->shard_count = (uint32_t)cursor_load(b + 230, 2);
+    h->reason = (uint16_t)cursor_load(b + 224, 2);
     h->cost_us = cursor_load(b + 232, 8);
     memcpy(h->payload.bytes, b + 240, 16);
     for (uint32_t i = 0; i < h->n_sections; i++) {
@@ -122,7 +118,7 @@ kv_finding kv_header_decode(kv_header *out, const uint8_t *b, size_t size, uint6
     *out = (kv_header){ .major = KV_MAJOR, .minor = (uint16_t)cursor_load(b + 10, 2) };
     out->n_sections = (uint32_t)cursor_load(b + 20, 4);
     if (cursor_load(b + 16, 4) != KV_HEADER_BYTES || out->n_sections == 0 || out->n_sections > KV_SECTIONS_MAX ||
-        !all_zero(b + AT_ZERO, AT_DIGEST - AT_ZERO))
+        !all_zero(b + AT_NONCE, AT_LINEAGE - AT_NONCE) || !all_zero(b + AT_ZERO, AT_DIGEST - AT_ZERO))
         return (kv_finding){ 1, KV_ACTION_IGNORE, "foreign" };
     decode_fields(out, b);
     if (out->file_bytes != file_bytes)

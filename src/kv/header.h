@@ -26,7 +26,7 @@ typedef struct kv_header {
     uint16_t codecs[6];
     uint32_t shape[KV_SHAPE_FIELDS];
     uint64_t created_ns, writer;
-    uint32_t reason, shard_rank, shard_count, n_aliases;
+    uint16_t reason;
     uint64_t cost_us;
     hash_digest payload;
     kv_entry entries[KV_SECTIONS_MAX];

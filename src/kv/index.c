@@ -107,6 +107,15 @@ void kv_index_remove(kv_index *index, const kv_key *key)
     }
 }
 
+void kv_index_exclude(kv_index *index, const kv_key *key, uint16_t kind)
+{
+    if (!kv_index_find(index, key))
+        kv_index_add(index, &(kv_header){ .key = *key, .kind = kind }); /* no memory: then it is only met again */
+    kv_object *o = kv_index_find(index, key);
+    if (o)
+        o->excluded = true;
+}
+
 void kv_index_clear(kv_index *index)
 {
     for (size_t i = 0; i < index->n_slots; i++)
@@ -142,9 +151,12 @@ static void touch(kv_object *o, uint64_t now_ns)
 void kv_index_hit(kv_index *index, const kv_key *key, uint64_t time_ns)
 {
     kv_object *o = kv_index_find(index, key);
-    for (uint64_t i = 0; o && i < (UINT64_C(1) << 32); i++) {
+    while (o) {
+        const uint64_t begin = o->begin;
         touch(o, time_ns);
         o = kv_index_find(index, &o->parent);
+        if (o && (o->end != begin || o->begin >= begin)) /* headers are hostile: down, never in circles */
+            break;
     }
 }
 

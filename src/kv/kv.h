@@ -11,7 +11,7 @@
  *     kv_plan_find()                       reads and checks everything: blocks on the disk (helper thread)
  *     kv_plan_begin()                      the intent record, before the state is touched
  *     ... upload the sections; kv_chain_adopt(); run the first chunk ...
- *     kv_plan_succeed()                    the first logits were finite
+ *     kv_plan_succeed()                    its values were finite
  *  or kv_plan_suspect(), a clean retry, then kv_plan_condemn() if that succeeded, else kv_plan_acquit()
  *     kv_plan_release()                    always
  *
@@ -112,8 +112,8 @@ typedef struct kv_options {
 
 kv_options kv_options_default(void); /* dir, layout, fingerprint and segment_tokens are the caller's to fill in */
 
-/* Opens or makes the directory, settles the intents of dead processes, starts the writer thread, and reads the index
- * in the background. A directory that cannot be written is opened read-only with one warning in the log.
+/* Opens or makes the directory, settles the intents of dead processes (later each lookup does that, a minute after the
+ * death), starts the writer thread, and reads the index in the background. A directory that cannot be written is opened read-only with one warning in the log.
  * Errors: ARGUMENT (options; not a directory; cannot be made), UNSUPPORTED (writable by group or world, owned by
  * somebody else, or of a later version: run without cache), IO, NO_MEMORY. */
 ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *err);
@@ -233,9 +233,11 @@ void kv_plan_describe(const kv_plan *plan, char *out, size_t size);
 /* Writes the intent record: if the process dies before the verdict, the next one knows why. On any error the plan must
  * not be used (release it and start clean). In a read-only store it does nothing. */
 ds4_status kv_plan_begin(kv_plan *plan, ds4_error *err);
-/* The first logits after the restore were finite: forgets the intent, notes the use. upload_us is for the log. */
+/* Finite values came out of the restored state: forgets the intent, notes the use, and frees the sections, which must have
+ * been copied by now; a later verdict needs none of them. upload_us is for the log. */
 void kv_plan_succeed(kv_plan *plan, int64_t upload_us);
-/* Work on the restored state failed and a clean retry is about to start: one log line; no verdict yet. */
+/* Work on the restored state failed and a clean retry is about to start: one log line, and an intent on the disk until the
+ * verdict, should the process not live to see it. */
 void kv_plan_suspect(kv_plan *plan, ds4_status why, const char *detail);
 /* Guilty: the clean retry succeeded (it took cost_us). All objects of the plan, and what was written from states
  * restored from it, leave their place and are remembered; the plan itself too (P3). */

@@ -12,7 +12,7 @@ ds4_status kv_layout_check(const kv_layout *layout, uint32_t segment_tokens, ds4
         const kv_section_rule *rule = &layout->rules[type];
         if (rule->used && (type < KV_SECTION_CSA_ROWS || type > KV_SECTION_LOGITS))
             return ds4_fail(err, DS4_ERR_ARGUMENT, "kv layout: section type %u is not the caller's to describe", type);
-        if (rule->n_groups > 4096 || (rule->n_groups > 0 && !rule->f32))
+        if (rule->n_groups > KV_GROUPS_MAX || (rule->n_groups > 0 && !rule->f32))
             return ds4_fail(err, DS4_ERR_ARGUMENT, "kv layout: section type %u cannot have %u statistics", type,
                             rule->n_groups);
     }

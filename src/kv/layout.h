@@ -5,6 +5,7 @@
 #include "kv/kv.h"
 
 enum { KV_KIND_SEGMENT = 1, KV_KIND_FRONTIER = 2 };
+enum { KV_GROUPS_MAX = 4096 }; /* STATS entries of one section: a bound for memory on the stack */
 enum { KV_PAGE = 4096, KV_CHAIN_ENTRY = 48, KV_SHAPE_FIELDS = 12 };
 
 /* No object is larger: a bound for sums of sizes, far above any model (a 4 MiB row set of 8192 tokens is 32 GiB). */

@@ -44,15 +44,13 @@ static kv_finding check_values(const kv_store *s, const kv_loaded *l)
 {
     const kv_finding bad = { 7, KV_ACTION_QUARANTINE, "semantic" };
     const kv_section *stats = kv_part_section(&l->part, KV_SECTION_STATS);
+    float have[2 * KV_GROUPS_MAX];
     for (uint32_t i = 0; i < l->part.n_sections; i++) {
         const kv_section *section = &l->part.sections[i];
         const kv_section_rule *rule = &s->options.layout.rules[section->type];
         uint32_t first = 0;
         if (!rule->used || !rule->f32)
             continue;
-        float *have = calloc((size_t)rule->n_groups + 1, 2 * sizeof *have);
-        if (!have)
-            return (kv_finding){ 7, KV_ACTION_IGNORE, "memory" };
         bool good = kv_section_stats(section->bytes, section->size, rule->n_groups, have);
         kv_layout_stats(&s->options.layout, l->header.kind, section->type, &first);
         for (uint32_t g = 0; good && rule->n_groups && stats && g < 2 * rule->n_groups; g++) {
@@ -60,7 +58,6 @@ static kv_finding check_values(const kv_store *s, const kv_loaded *l)
             memcpy(&want, (const uint8_t *)stats->bytes + ((size_t)2 * first + g) * sizeof want, sizeof want);
             good = near(have[g], want);
         }
-        free(have);
         if (!good)
             return bad;
     }
@@ -92,25 +89,32 @@ static kv_finding check_payload(kv_store *s, kv_loaded *l, const uint32_t *token
     const kv_finding values = check_values(s, l);
     if (values.step)
         return values;
-    if (kv_is_condemned(s, &h->key, &h->payload))
-        return (kv_finding){ 8, KV_ACTION_IGNORE, "condemned" };
+    pthread_mutex_lock(&s->lock);
+    const bool descends = kv_is_descendant(s, h->lineage, h->created_ns);
+    pthread_mutex_unlock(&s->lock);
+    /* Out of the way, so that what a clean run makes anew can take the name. */
+    if (descends || kv_was_condemned(s, &h->key, &h->payload))
+        return (kv_finding){ 8, KV_ACTION_QUARANTINE, descends ? "descendant" : "condemned" };
     return (kv_finding){ 0, KV_ACTION_NONE, "ok" };
 }
 
-/* Acts on a finding. Whatever happens on the disk, the object is out of the index afterwards. */
+/* Acts on a finding. What stays on the disk, whatever the reason, is not offered again. */
 static void act(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f)
 {
     char hex[HASH_KEY_HEX], name[KV_NAME_BYTES];
-    const bool may_write = !s->disk.read_only;
+    bool left = false;
     hash_key_hex(key, hex);
     kv_object_name(key, kind, name);
-    if (f.action == KV_ACTION_UNLINK && may_write)
-        kv_disk_unlink(&s->disk, name, "evict.unlink");
-    else if (f.action == KV_ACTION_QUARANTINE && may_write)
-        kv_disk_quarantine(&s->disk, key, kind);
+    if (f.action == KV_ACTION_UNLINK && !s->disk.read_only)
+        left = kv_disk_unlink(&s->disk, name, "evict.unlink");
+    else if (f.action == KV_ACTION_QUARANTINE && !s->disk.read_only)
+        left = kv_disk_quarantine(&s->disk, key, kind);
     pthread_mutex_lock(&s->lock);
     s->metrics.object_rejected_total[f.step]++;
-    kv_index_remove(&s->index, key);
+    if (left)
+        kv_index_remove(&s->index, key);
+    else
+        kv_index_exclude(&s->index, key, kind);
     pthread_mutex_unlock(&s->lock);
     log_warning("kv rejected key=%.12s step=V%d why=%s", hex, f.step, f.why);
 }
@@ -157,6 +161,15 @@ static ds4_status read_checked(kv_loaded *l, kv_store *s, int fd, uint64_t size,
     return f.step ? reject(s, key, kind, f, err) : DS4_OK;
 }
 
+/* What another server wrote becomes known when it is met: plans hold, suspect and condemn by the index. */
+static void note_found(kv_store *s, const kv_header *h)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!kv_index_find(&s->index, &h->key) && kv_index_add(&s->index, h))
+        kv_index_recount(&s->index);
+    pthread_mutex_unlock(&s->lock);
+}
+
 ds4_status kv_load(kv_loaded *out, kv_store *s, const kv_key *key, const kv_key *parent, uint16_t kind, uint64_t begin,
                    uint64_t end, const uint32_t *tokens, ds4_error *err)
 {
@@ -168,16 +181,19 @@ ds4_status kv_load(kv_loaded *out, kv_store *s, const kv_key *key, const kv_key 
         act(s, key, kind, (kv_finding){ 1, KV_ACTION_IGNORE, "file" });
         return status;
     }
-    if (status != DS4_OK) { /* the index said yes and the disk says no: believe the disk (F25) */
+    if (status == DS4_ERR_NOT_FOUND) { /* the index said yes and the disk says no: believe the disk (F25) */
         pthread_mutex_lock(&s->lock);
         kv_index_remove(&s->index, key);
         pthread_mutex_unlock(&s->lock);
-        return status;
     }
+    if (status != DS4_OK) /* no descriptors, no permission: that may pass */
+        return status;
     status = read_checked(out, s, fd, size, key, parent, kind, tokens, begin, end, err);
     close(fd);
     if (status != DS4_OK)
         kv_loaded_free(out);
+    else
+        note_found(s, &out->header);
     return status;
 }
 

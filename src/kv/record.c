@@ -83,6 +83,7 @@ bool kv_verdict_decode(kv_verdict *out, const uint8_t *b, size_t size)
 {
     if (size != KV_VERDICT_BYTES || memcmp(b, verdict_magic, 8) != 0 || !is_sealed(b, size))
         return false;
+    *out = (kv_verdict){ 0 };
     memcpy(out->key.bytes, b + 8, 32);
     memcpy(out->digest.bytes, b + 40, 16);
     memcpy(out->fingerprint, b + 56, 32);

@@ -24,6 +24,7 @@ typedef struct kv_verdict {
     uint8_t fingerprint[32];
     uint64_t time_ns, writer;
     uint32_t reason, strikes;
+    bool stored; /* not in the record: is there one? */
 } kv_verdict;
 
 void kv_verdict_encode(const kv_verdict *verdict, uint8_t out[KV_VERDICT_BYTES]);

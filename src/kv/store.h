@@ -1,8 +1,11 @@
 /* kv/store.h - inside the room: the store's parts and who may touch them.
  *
- *   chain.c  names of tokens        draft.c   images to save          writer.c  the thread that publishes them
- *   plan.c   finding and judging    read.c    the ladder V1..V8       verdict.c negative memory, intents, breaker
- *   index.c  what is there          evict.c   what must go            disk.c    every system call on the directory
+ *   chain.c    names of tokens         draft.c  images to save            writer.c  the thread that publishes them
+ *   find.c     looking for a prefix    read.c   the ladder V1..V8         plan.c    what was found, in use and on trial
+ *   verdict.c  negative memory         intent.c records of the dead       process.c who is alive
+ *   index.c    what is there           evict.c  what must go              sweep.c   what is left over
+ *   scan.c     the index at start      disk.c   the directory             publish.c how an object gets its name
+ *   layout.c   what objects must hold  header.c, record.c  bytes          key.c     names
  *
  * Locks: `lock` alone, and nothing slow under it: no file is touched while it is held. */
 #ifndef KV_STORE_H
@@ -11,6 +14,7 @@
 #include "kv/disk.h"
 #include "kv/header.h"
 #include "kv/key.h"
+#include "kv/process.h"
 #include "kv/record.h"
 
 #include <pthread.h>
@@ -21,7 +25,8 @@ typedef struct kv_object {
     kv_key key, parent;
     hash_digest digest;
     uint16_t kind;
-    bool logits, excluded; /* excluded: suspected, or could not be removed */
+    bool logits;
+    bool excluded; /* not to be used or written: suspected, or a file that could not be removed */
     uint64_t begin, end, bytes, created_ns, writer, lineage, cost_us;
     double hits_short, hits_long; /* decayed to hit_ns */
     uint64_t hit_ns;
@@ -40,18 +45,27 @@ bool kv_index_add(kv_index *index, const kv_header *header); /* false: no memory
 /* Counts all children anew, after objects were added in no order. Objects added later come after their parents. */
 void kv_index_recount(kv_index *index);
 void kv_index_remove(kv_index *index, const kv_key *key);
+/* Not to be offered or written again; remembered even if it was not known. */
+void kv_index_exclude(kv_index *index, const kv_key *key, uint16_t kind);
 void kv_index_clear(kv_index *index);
 void kv_index_hit(kv_index *index, const kv_key *key, uint64_t time_ns); /* and its whole stem */
 double kv_object_score(const kv_object *object, uint64_t now_ns);
 /* The score that an object would have right after being written. */
 double kv_fresh_score(uint16_t kind, uint64_t cost_us, uint64_t bytes);
 
-/* ---- negative memory: verdict.c ---- */
-enum { VERDICTS_MAX = 4096, BREAKER_VERDICTS = 3 };
+/* ---- negative memory: verdict.c; all of it under the store's lock ---- */
+enum { VERDICTS_MAX = 4096, LINEAGES_MAX = 64, BREAKER_VERDICTS = 3 };
+
+/* (F48) What was written from states of this lineage since then descends from a condemned restore. */
+typedef struct kv_bad_lineage {
+    uint64_t lineage, since_ns;
+} kv_bad_lineage;
+
 typedef struct kv_verdicts {
     kv_verdict *list; /* [n], unordered */
     size_t n, capacity;
-    uint64_t guilty_ns[BREAKER_VERDICTS]; /* the last guilty plans, newest first */
+    kv_bad_lineage lineages[LINEAGES_MAX]; /* the last ones, a ring */
+    size_t n_lineages;                     /* ever */
 } kv_verdicts;
 
 /* ---- jobs: draft.c, writer.c ---- */
@@ -77,6 +91,7 @@ struct kv_store {
     kv_key secret, root;
     kv_store_record record;
     uint64_t writer_id, pid_started;
+    char boot[KV_BOOT_BYTES];
     pthread_t writer, scanner;
     bool has_writer, has_scanner;
     kv_disk disk; /* has its own rules: kv/disk.h */
@@ -92,16 +107,6 @@ struct kv_store {
     bool scanned, stopping, dropping;
     uint64_t backoff_until_us, backoff_us;
     uint64_t n_intents;
-};
-
-struct kv_chain {
-    kv_store *store;
-    uint32_t *tokens; /* [n] */
-    size_t n, capacity;
-    kv_key *keys; /* [n / N] */
-    size_t keys_capacity;
-    uint64_t lineage;
-    bool tainted;
 };
 
 /* ---- read ladder: read.c ---- */
@@ -121,6 +126,33 @@ void kv_loaded_free(kv_loaded *loaded);
 /* STATS of a section (f32 values): per group largest magnitude and mean square. false: a value is not finite. */
 bool kv_section_stats(const void *bytes, size_t size, uint32_t n_groups, float *out);
 
+/* ---- plans: find.c, plan.c ---- */
+struct kv_plan {
+    kv_store *store;
+    uint32_t *tokens; /* [n_tokens] */
+    uint64_t n_tokens;
+    kv_loaded *segments; /* [n_segments]; their bytes are freed when the plan has succeeded */
+    uint64_t n_segments;
+    kv_loaded frontier;
+    kv_key name;
+    char intent_name[KV_NAME_BYTES]; /* empty: none on the disk */
+    uint64_t begun_ns;
+    int64_t read_us;
+    uint64_t bytes, saved_us;
+    bool suspected;
+};
+void kv_plan_hold(kv_plan *plan, int delta); /* references on all its objects: none of them is evicted */
+
+struct kv_chain {
+    kv_store *store;
+    uint32_t *tokens; /* [n] */
+    size_t n, capacity;
+    kv_key *keys; /* [n / N] */
+    size_t keys_capacity;
+    uint64_t lineage;
+    bool tainted;
+};
+
 /* ---- the others ---- */
 void *kv_writer_main(void *store);
 void *kv_scanner_main(void *store);
@@ -129,15 +161,24 @@ void kv_draft_free(kv_draft *draft);
 void kv_count_drop(kv_store *s, kv_drop why);
 
 void kv_verdicts_load(kv_store *s);
-void kv_intents_settle(kv_store *s);                                             /* of processes that are gone */
-bool kv_is_condemned(kv_store *s, const kv_key *key, const hash_digest *digest); /* takes the lock */
-bool kv_breaker_open(kv_store *s, uint64_t now_ns);                              /* under the lock */
-/* Remembers, persists. `digest` zero: a plan. */
-void kv_verdict_add(kv_store *s, const kv_key *key, const hash_digest *digest, uint32_t reason);
+/* Takes the lock. The first asks memory; the second also the disk, where other servers write. */
+bool kv_is_condemned(kv_store *s, const kv_key *key, const hash_digest *digest);
+bool kv_was_condemned(kv_store *s, const kv_key *key, const hash_digest *digest);
+bool kv_breaker_open(kv_store *s); /* takes the lock */
+/* Under the lock: does what was written then from a state of this lineage descend from a condemned restore? */
+bool kv_is_descendant(const kv_store *s, uint64_t lineage, uint64_t created_ns);
 /* A re-made object had the condemned bytes: it was innocent. */
 void kv_verdict_lift(kv_store *s, const kv_key *key, const hash_digest *digest);
 /* All objects out of their places, verdicts written, descendants too; one log line. */
 void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, const char *retry, double cost_s);
+/* Intents of processes that are gone, at least that old: crashes on use. */
+void kv_intents_settle(kv_store *s, uint64_t min_age_ns);
+
+void kv_sweep(kv_store *s); /* before any thread is started */
+void kv_trim_quarantine(kv_store *s);
+/* The directory is another one, or empty: what was known about its files is void. Writer thread, or a read-only store. */
+void kv_directory_renewed(kv_store *s);
+void kv_scan(kv_store *s); /* reads every header into the index */
 
 uint64_t kv_now_ns(void); /* wall clock, with the fault point `clock` */
 

@@ -18,27 +18,24 @@ static bool fill_stats(kv_draft *d)
 {
     const kv_layout *layout = &d->store->options.layout;
     uint8_t *at = d->image + d->offsets[KV_SECTION_STATS];
+    float stats[2 * KV_GROUPS_MAX];
     for (uint32_t type = KV_SECTION_CSA_ROWS; type <= KV_SECTION_LOGITS; type++) {
         const kv_section_rule *rule = &layout->rules[type];
         uint32_t first = 0;
         if (!rule->used || !rule->f32)
             continue;
         kv_layout_stats(layout, d->extent.kind, type, &first);
-        float *stats = calloc((size_t)rule->n_groups + 1, 2 * sizeof *stats);
-        if (!stats)
-            return false;
         const bool finite =
             kv_section_stats(d->image + d->offsets[type], (size_t)d->sizes[type], rule->n_groups, stats);
         if (d->sizes[KV_SECTION_STATS] && (type <= KV_SECTION_HCA_ROWS || d->extent.kind == KV_KIND_FRONTIER))
             memcpy(at + (size_t)first * 8, stats, (size_t)rule->n_groups * 8);
-        free(stats);
         if (!finite)
             return false;
     }
     return true;
 }
 
-/* (key, payload digest) of every ancestor; false when one was never published. */
+/* (key, payload digest) of every ancestor; false when one was never published, or may not be used. */
 static bool fill_chain(kv_draft *d)
 {
     uint8_t *at = d->image + d->offsets[KV_SECTION_CHAIN];
@@ -46,8 +43,8 @@ static bool fill_chain(kv_draft *d)
     pthread_mutex_lock(&d->store->lock);
     for (size_t i = 0; i < d->n_ancestors && complete; i++, at += KV_CHAIN_ENTRY) {
         const kv_object *o = kv_index_find(&d->store->index, &d->ancestors[i]);
-        complete = o != NULL;
-        if (!o)
+        complete = o && !o->excluded;
+        if (!complete)
             break;
         memcpy(at, o->key.bytes, 32);
         memcpy(at + 32, o->digest.bytes, 16);
@@ -71,7 +68,7 @@ static void fill_header(kv_draft *d, kv_header *h)
                       .n = d->extent.n,
                       .created_ns = kv_now_ns(),
                       .writer = s->writer_id,
-                      .reason = (uint32_t)d->info.reason,
+                      .reason = (uint16_t)d->info.reason,
                       .cost_us = d->info.cost_us,
                       .lineage = d->lineage };
     memcpy(h->fingerprint, s->options.fingerprint, sizeof h->fingerprint);
@@ -106,12 +103,15 @@ static void back_off(kv_store *s, ds4_status status, const char *why)
     log_warning("kv write failed class=%s why=\"%s\" pause=%.0fs", ds4_status_word(status), why, seconds);
 }
 
-static void note_published(kv_store *s, const kv_draft *d, const kv_header *h)
+/* False: its lineage was condemned while it was written (F48), so it has to go again. */
+static bool note_published(kv_store *s, const kv_draft *d, const kv_header *h)
 {
     static const char *const reasons[] = { "segment", "anchor", "prompt", "turn", "displaced", "exit" };
     char hex[HASH_KEY_HEX];
     pthread_mutex_lock(&s->lock);
-    kv_index_add(&s->index, h);
+    const bool stays = !kv_is_descendant(s, d->lineage, UINT64_MAX);
+    if (stays)
+        kv_index_add(&s->index, h);
     s->backoff_us = 0;
     s->metrics.write_objects_total++;
     if (d->extent.kind == KV_KIND_SEGMENT)
@@ -126,6 +126,7 @@ static void note_published(kv_store *s, const kv_draft *d, const kv_header *h)
              "kv save segs=%d frontier=%d n=%" PRIu64 " bytes=%.1fM queue=%.1fM stall=%.1fms reason=%s key=%.12s",
              segment, !segment, d->extent.end, (double)d->image_bytes / 1e6, queued, (double)d->info.stall_us / 1e3,
              reasons[d->info.reason], hex);
+    return stays;
 }
 
 static bool writer_fault(const char *point)
@@ -134,42 +135,56 @@ static bool writer_fault(const char *point)
     return f.kind != FAULT_NONE && f.kind != FAULT_FORCE;
 }
 
+/* May it be written at all? KV_DROPS: yes. */
+static kv_drop refuse(kv_store *s, kv_draft *d)
+{
+    bool anew = false;
+    kv_drop why = KV_DROP_ERROR;
+    pthread_mutex_lock(&s->lock);
+    const bool descends = kv_is_descendant(s, d->lineage, UINT64_MAX);
+    const bool backing_off = (uint64_t)clock_monotonic_us() < s->backoff_until_us;
+    pthread_mutex_unlock(&s->lock);
+    if (descends)
+        return KV_DROP_TAINTED;
+    if (backing_off) /* what was queued before the failure does not lengthen the pause */
+        return KV_DROP_BACKOFF;
+    if (writer_fault("writer.before_copy") || writer_fault("writer.encode"))
+        return KV_DROP_ERROR;
+    if (!kv_disk_revalidate(&s->disk, s->options.recreate_us, &anew))
+        return KV_DROP_ERROR;
+    if (anew)
+        kv_directory_renewed(s);
+    if (!fill_stats(d)) {
+        log_warning("kv save refused why=nonfinite n=%" PRIu64, d->extent.end);
+        return KV_DROP_NONFINITE;
+    }
+    if (!fill_chain(d))
+        return KV_DROP_NO_STEM;
+    return kv_make_room(s, d->extent.kind, d->image_bytes, d->info.cost_us, &why) ? KV_DROPS : why;
+}
+
 static void publish(kv_store *s, kv_draft *d)
 {
-    kv_header *h = malloc(sizeof *h);
-    kv_drop why = KV_DROP_ERROR;
-    bool anew = false;
+    char name[KV_NAME_BYTES];
+    kv_header h;
     ds4_error err = { 0 };
-    if (!h || writer_fault("writer.before_copy") || writer_fault("writer.encode")) {
-        kv_count_drop(s, KV_DROP_ERROR);
-    } else if (!kv_disk_revalidate(&s->disk, s->options.recreate_us, &anew)) {
-        kv_count_drop(s, KV_DROP_ERROR);
-    } else if (!fill_stats(d)) {
-        kv_count_drop(s, KV_DROP_NONFINITE);
-        log_warning("kv save refused why=nonfinite n=%" PRIu64, d->extent.end);
-    } else {
-        if (anew) {
-            pthread_mutex_lock(&s->lock);
-            kv_index_clear(&s->index);
-            pthread_mutex_unlock(&s->lock);
-        }
-        if (!fill_chain(d)) {
-            kv_count_drop(s, KV_DROP_NO_STEM);
-        } else if (!kv_make_room(s, d->extent.kind, d->image_bytes, d->info.cost_us, &why)) {
-            kv_count_drop(s, why);
-        } else {
-            fill_header(d, h);
-            const ds4_status status = kv_disk_publish(&s->disk, &d->key, d->extent.kind, d->image, d->image_bytes,
-                                                      s->options.durability, &err);
-            if (status == DS4_OK) {
-                kv_verdict_lift(s, &d->key, &h->payload);
-                note_published(s, d, h);
-            } else {
-                back_off(s, status, err.text);
-            }
-        }
+    const kv_drop why = refuse(s, d);
+    if (why != KV_DROPS) {
+        kv_count_drop(s, why);
+        return;
     }
-    free(h);
+    fill_header(d, &h);
+    const ds4_status status =
+        kv_disk_publish(&s->disk, &d->key, d->extent.kind, d->image, d->image_bytes, s->options.durability, &err);
+    if (status != DS4_OK) {
+        back_off(s, status, err.text);
+        return;
+    }
+    kv_verdict_lift(s, &d->key, &h.payload);
+    if (!note_published(s, d, &h)) {
+        kv_object_name(&d->key, d->extent.kind, name);
+        kv_disk_unlink(&s->disk, name, NULL);
+    }
 }
 
 void *kv_writer_main(void *argument)

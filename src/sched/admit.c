@@ -5,9 +5,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* A search gives up after half of what prefilling would take (--kv-restore-deadline), but not before this. */
-enum { DEADLINE_MIN_US = 2 * 1000 * 1000 };
+/* So much later than its deadline a search that does not come back is given up. */
+enum { GRACE_US = 250 * 1000 };
 
+/* A search may take half of what prefilling would. */
 static int64_t search_deadline(sched *s, uint32_t n_tokens)
 {
     pthread_mutex_lock(&s->lock);
@@ -17,8 +18,8 @@ static int64_t search_deadline(sched *s, uint32_t n_tokens)
     int64_t patience = 0;
     if (n > 0)
         patience = (int64_t)(0.5 * (double)us / (double)n * n_tokens);
-    if (patience < DEADLINE_MIN_US)
-        patience = DEADLINE_MIN_US;
+    if (patience < s->options.patience_us)
+        patience = s->options.patience_us;
     return clock_monotonic_us() + patience;
 }
 
@@ -120,14 +121,20 @@ static void admit(sched *s, job *j, slot *at, uint32_t n_live)
         admit_answer(s, j, NULL);
         return;
     }
+    const int64_t deadline_us = search_deadline(s, j->request.n_prompt);
     pthread_mutex_lock(&s->lock);
+    const bool stuck = s->n_late > 0;
     uint32_t i = 0;
-    while (s->planning[i])
+    while (s->searches[i].id)
         i++; /* there is a place for each slot */
-    s->planning[i] = j;
+    const uint64_t id = s->n_searches + 1;
+    if (!stuck)
+        s->searches[i] = (search){ .id = s->n_searches = id, .job = j, .until_us = deadline_us + GRACE_US };
     pthread_mutex_unlock(&s->lock);
-    librarian_find(s->librarian, j->history.ids, j->request.n_prompt, min_tokens,
-                   search_deadline(s, j->request.n_prompt), j);
+    if (stuck)
+        admit_answer(s, j, NULL);
+    else
+        librarian_find(s->librarian, j->history.ids, j->request.n_prompt, min_tokens, deadline_us, id);
 }
 
 void admit_waiting(sched *s)

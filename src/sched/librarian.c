@@ -1,5 +1,6 @@
 #include "sched/librarian.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/tokens.h"
 
@@ -13,7 +14,7 @@ typedef struct errand {
     token_list tokens;
     uint32_t min_tokens;
     int64_t deadline_us;
-    void *request;
+    uint64_t id;
     kv_plan *plan;
     int64_t us;
     librarian_verdict verdict;
@@ -38,7 +39,7 @@ static kv_plan *search(librarian *l, const errand *e)
 {
     kv_plan *plan = NULL;
     ds4_error err = { 0 };
-    if (!l->store)
+    if (!l->store || clock_monotonic_us() > e->deadline_us)
         return NULL;
     if (kv_plan_find(&plan, l->store, e->tokens.ids, e->tokens.n, e->min_tokens, e->deadline_us, &err) != DS4_OK)
         return NULL;
@@ -77,10 +78,13 @@ static void *work(void *argument)
         if (!l->head)
             l->tail = NULL;
         pthread_mutex_unlock(&l->lock);
-        if (e->plan)
+        if (e->plan) {
             judge(e->plan, e);
-        else
-            l->on_found(l->user, e->request, search(l, e));
+        } else {
+            kv_plan *plan = search(l, e);
+            if (!l->on_found(l->user, e->id, plan))
+                kv_plan_release(plan); /* too late */
+        }
         token_list_free(&e->tokens);
         free(e);
         pthread_mutex_lock(&l->lock);
@@ -137,17 +141,17 @@ static void hand_over(librarian *l, errand *e)
 }
 
 void librarian_find(librarian *l, const uint32_t *tokens, uint32_t n, uint32_t min_tokens, int64_t deadline_us,
-                    void *request)
+                    uint64_t id)
 {
     errand *e = calloc(1, sizeof *e);
     if (!e || token_list_append_all(&e->tokens, tokens, n) != DS4_OK) {
         free(e);
-        l->on_found(l->user, request, NULL);
+        l->on_found(l->user, id, NULL);
         return;
     }
     e->min_tokens = min_tokens;
     e->deadline_us = deadline_us;
-    e->request = request;
+    e->id = id;
     hand_over(l, e);
 }
 

@@ -8,21 +8,22 @@
 
 typedef struct librarian librarian;
 
-/* `plan` is NULL for a miss; otherwise its intent record is written and the plan is the receiver's. */
-typedef void librarian_found_fn(void *user, void *request, kv_plan *plan);
+/* The answer to search `id`. `plan` is NULL for a miss; otherwise its intent record is written and the plan is the
+ * receiver's, unless he answers false: nobody waits for it any more. */
+typedef bool librarian_found_fn(void *user, uint64_t id, kv_plan *plan);
 
 /* `store` NULL: every search is a miss, answered all the same. */
 ds4_status librarian_open(librarian **out, kv_store *store, librarian_found_fn *on_found, void *user, ds4_error *err);
 /* Finishes what was asked, then ends the thread. */
 void librarian_close(librarian *l);
 
-/* Searches a checkpoint of tokens[0..n) that saves at least min_tokens; copies the tokens. `request` comes back with the
- * answer. Out of memory is a miss. deadline_us as in kv_plan_find(). */
+/* Searches a checkpoint of tokens[0..n) that saves at least min_tokens; copies the tokens. `id` comes back with the
+ * answer. Out of memory is a miss. deadline_us as in kv_plan_find(): the answer to a disk that hangs comes when it comes. */
 void librarian_find(librarian *l, const uint32_t *tokens, uint32_t n, uint32_t min_tokens, int64_t deadline_us,
-                    void *request);
+                    uint64_t id);
 
 typedef enum librarian_verdict {
-    LIBRARIAN_SUCCEED, /* finite logits: the intent goes, the use is noted; the plan stays the caller's */
+    LIBRARIAN_SUCCEED, /* finite values: the intent goes, the use is noted; the plan stays the caller's */
     LIBRARIAN_SUSPECT, /* work on it failed, a clean retry begins; the plan stays the caller's */
     LIBRARIAN_CONDEMN, /* guilty: the plan is consumed */
     LIBRARIAN_ACQUIT,  /* no verdict or innocent: the intent goes; the plan is consumed */

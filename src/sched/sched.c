@@ -11,35 +11,61 @@ enum { SLOTS_MAX = 256 };
 
 sched_options sched_options_default(void)
 {
-    return (sched_options){
-        .n_slots = 4, .max_queue = 0, .prefill_chunk = 512, .prefill_quantum = 128, .min_cached_tokens = 512
-    };
+    return (sched_options){ .n_slots = 4,
+                            .max_queue = 0,
+                            .prefill_chunk = 512,
+                            .prefill_quantum = 128,
+                            .min_cached_tokens = 512,
+                            .patience_us = 2 * 1000 * 1000 };
 }
 
 /* ---------------------------------------------------------------- engine thread */
 
 /* On the librarian's thread (or, out of memory, the engine's). */
-static void on_found(void *user, void *request, kv_plan *plan)
+static bool on_found(void *user, uint64_t id, kv_plan *plan)
 {
     sched *s = user;
-    job *j = request;
+    search *waiting = NULL;
     pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; i < s->options.n_slots; i++)
-        if (s->planning[i] == j) {
-            s->answers[i] = plan;
-            s->answered[i] = true;
-        }
-    s->poked = true;
-    pthread_cond_signal(&s->wake);
+    for (uint32_t i = 0; i < s->options.n_slots && !waiting; i++)
+        if (s->searches[i].id == id)
+            waiting = &s->searches[i];
+    if (waiting) {
+        waiting->plan = plan;
+        waiting->answered = true;
+        s->poked = true;
+        pthread_cond_signal(&s->wake);
+    } else {
+        s->n_late--;
+    }
     pthread_mutex_unlock(&s->lock);
+    return waiting != NULL;
+}
+
+/* Under the lock. The next search that is answered, or that nobody will wait for any longer. */
+static bool take_answer(sched *s, search *out)
+{
+    const int64_t now_us = clock_monotonic_us();
+    for (uint32_t i = 0; i < s->options.n_slots; i++) {
+        search *q = &s->searches[i];
+        if (!q->id || (!q->answered && now_us < q->until_us))
+            continue;
+        if (!q->answered) {
+            s->n_late++;
+            s->metrics.searches_given_up_total++;
+        }
+        *out = *q;
+        *q = (search){ 0 };
+        return true;
+    }
+    return false;
 }
 
 /* Moves what other threads left here to the engine thread's side. */
 static void take_messages(sched *s)
 {
     for (;;) {
-        job *j = NULL;
-        kv_plan *plan = NULL;
+        search done;
         pthread_mutex_lock(&s->lock);
         if (s->inbox_head) {
             if (s->queue_tail)
@@ -49,19 +75,15 @@ static void take_messages(sched *s)
             s->queue_tail = s->inbox_tail;
             s->inbox_head = s->inbox_tail = NULL;
         }
-        for (uint32_t i = 0; i < s->options.n_slots && !j; i++)
-            if (s->answered[i]) {
-                j = s->planning[i];
-                plan = s->answers[i];
-                s->planning[i] = NULL;
-                s->answered[i] = false;
-            }
+        const bool any = take_answer(s, &done);
         s->poked = false;
         s->cancel_all = s->out_of_patience;
         pthread_mutex_unlock(&s->lock);
-        if (!j)
+        if (!any)
             return;
-        admit_answer(s, j, plan);
+        if (!done.answered)
+            log_warning("kv search given up why=deadline: the directory does not answer");
+        admit_answer(s, done.job, done.plan);
     }
 }
 
@@ -110,6 +132,21 @@ static void save_all(sched *s)
     }
 }
 
+/* Under the lock: until another thread has something, or a search has taken too long. */
+static void wait_for_messages(sched *s)
+{
+    int64_t until_us = INT64_MAX;
+    for (uint32_t i = 0; i < s->options.n_slots; i++)
+        if (s->searches[i].id && s->searches[i].until_us < until_us)
+            until_us = s->searches[i].until_us;
+    while (!s->poked && !s->inbox_head && !(s->stopping && s->n_open == 0)) {
+        if (until_us == INT64_MAX)
+            pthread_cond_wait(&s->wake, &s->lock);
+        else if (!clock_cond_wait(&s->wake, &s->lock, until_us))
+            return;
+    }
+}
+
 static void *engine_thread(void *argument)
 {
     sched *s = argument;
@@ -120,8 +157,7 @@ static void *engine_thread(void *argument)
         if (step_once(s))
             continue;
         pthread_mutex_lock(&s->lock);
-        while (!s->poked && !s->inbox_head && !(s->stopping && s->n_open == 0))
-            pthread_cond_wait(&s->wake, &s->lock);
+        wait_for_messages(s);
         const bool stop = s->stopping && s->n_open == 0;
         pthread_mutex_unlock(&s->lock);
         if (stop)
@@ -147,9 +183,7 @@ static void free_fields(sched *s)
     free(s->slots);
     free(s->work);
     free(s->work_jobs);
-    free(s->planning);
-    free(s->answers);
-    free(s->answered);
+    free(s->searches);
     free(s);
 }
 
@@ -170,20 +204,14 @@ ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_
     s->n_ctx = engine_get_about(e)->n_ctx;
     s->n_vocab = engine_get_about(e)->n_vocab;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->wake, NULL);
-    pthread_condattr_t monotonic; /* the grace of sched_drain() does not follow a clock that is set */
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->idle, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_cond_init(&s->wake);
+    clock_cond_init(&s->idle);
     s->slots = calloc(n, sizeof *s->slots);
     s->work = calloc(n, sizeof *s->work);
     s->work_jobs = calloc(n, sizeof *s->work_jobs);
-    s->planning = calloc(n, sizeof *s->planning);
-    s->answers = calloc(n, sizeof *s->answers);
-    s->answered = calloc(n, sizeof *s->answered);
+    s->searches = calloc(n, sizeof *s->searches);
     ds4_status status = DS4_OK;
-    if (!s->slots || !s->work || !s->work_jobs || !s->planning || !s->answers || !s->answered)
+    if (!s->slots || !s->work || !s->work_jobs || !s->searches)
         status = ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for the scheduler");
     if (status == DS4_OK)
         status = librarian_open(&s->librarian, engine_store(e), on_found, s, err);
@@ -259,17 +287,10 @@ void sched_ticket_release(sched_ticket *ticket)
 
 void sched_drain(sched *s, int64_t grace_us)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += grace_us / 1000000;
-    until.tv_nsec += grace_us % 1000000 * 1000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    const int64_t until_us = clock_monotonic_us() + grace_us;
     pthread_mutex_lock(&s->lock);
     s->draining = true;
-    while (s->n_open > 0 && pthread_cond_timedwait(&s->idle, &s->lock, &until) == 0)
+    while (s->n_open > 0 && clock_cond_wait(&s->idle, &s->lock, until_us))
         continue;
     if (s->n_open > 0) {
         s->out_of_patience = true;

@@ -20,6 +20,7 @@ typedef struct sched_options {
     uint32_t prefill_chunk;     /* tokens of one prefill slice when nobody decodes */
     uint32_t prefill_quantum;   /* the same while others decode (--mixed-prefill-quantum) */
     uint32_t min_cached_tokens; /* smallest checkpoint worth saving or restoring (--kv-cache-min-tokens) */
+    int64_t patience_us;        /* a search may take half the time of prefilling, but always this long */
 } sched_options;
 
 sched_options sched_options_default(void);
@@ -114,6 +115,7 @@ typedef struct sched_metrics {
     uint64_t prefill_tokens_total, decode_tokens_total, reused_live_tokens_total, reused_disk_tokens_total;
     uint64_t live_starts_total; /* requests that went on from what an earlier one left in memory */
     uint64_t restores_total, retries_clean_total, condemned_plans_total;
+    uint64_t searches_given_up_total; /* the directory did not answer in time */
     int64_t prefill_us_total, decode_us_total;
 } sched_metrics;
 

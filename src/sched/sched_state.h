@@ -9,6 +9,15 @@
 
 #include <pthread.h>
 
+/* A search that the librarian was sent on. */
+typedef struct search {
+    uint64_t id; /* 0: none; never used twice, so that a late answer cannot be taken for another */
+    job *job;
+    int64_t until_us; /* then it counts as a miss, whatever the disk is doing (F17) */
+    bool answered;
+    kv_plan *plan;
+} search;
+
 struct sched {
     /* Constant after sched_open(). */
     engine *engine;
@@ -21,9 +30,9 @@ struct sched {
     pthread_mutex_t lock;
     pthread_cond_t wake, idle;
     job *inbox_head, *inbox_tail; /* submitted, not yet seen by the engine thread */
-    job **planning;               /* [n_slots] whose searches are out, so that `answers` always has room */
-    kv_plan **answers;            /* [n_slots] parallel to `planning` */
-    bool *answered;               /* [n_slots] */
+    search *searches;             /* [n_slots] one for each slot at most */
+    uint64_t n_searches;          /* ever: the last id */
+    uint32_t n_late;              /* given up, and the librarian is not back yet: nobody else is sent after them */
     uint32_t n_open;              /* submitted and not yet done */
     bool draining;                /* nothing new is accepted */
     bool out_of_patience;         /* what still runs is cancelled */
@@ -53,7 +62,8 @@ bool step_once(sched *s); /* false: there was nothing to run */
 void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const char *text);
 /* Work of a running job failed: retries clean once if the state was not this request's own, else ends it. */
 void fail_job(sched *s, job *j, const ds4_error *why);
-/* The job's state has finite logits after everything in its history: settles what is open about its plan. */
+/* Finite values came out of the job's state: a restored one has passed its trial, and a clean run that has come to the end
+ * of the history shows that its suspect is guilty. */
 void prove_job(sched *s, job *j);
 /* Empties the job's slot; the request will be evaluated from position 0. */
 void restart_clean(sched *s, job *j);

@@ -10,8 +10,8 @@ typedef struct sched_ticket job;
 /* Where the checkpoint that a sequence was restored from stands (kvstore specification, section 7). */
 typedef enum plan_stage {
     PLAN_NONE,
-    PLAN_TRIAL,  /* in use, no finite logits yet: the intent record is on disk */
-    PLAN_PROVEN, /* finite logits came out of it */
+    PLAN_TRIAL,  /* in use, nothing computed yet: the intent record is on disk */
+    PLAN_PROVEN, /* finite values came out of it */
     PLAN_SUSPECT /* work on it failed; the clean retry decides */
 } plan_stage;
 

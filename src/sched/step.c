@@ -76,6 +76,8 @@ static void take_result(sched *s, job *j, const engine_work *item)
         fail_job(s, j, &why);
         return;
     }
+    if (j->slot->stage == PLAN_TRIAL)
+        prove_job(s, j); /* before anything is saved: nothing on disk descends from an unproven restore */
     save_progress(s, j);
     if (job_n_missing(j) > 0) {
         if (j->request.on_prefill)

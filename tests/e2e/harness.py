@@ -4,14 +4,15 @@ Standard library only. The program and the model come from the environment of th
     DS4_BUILD   build folder whose bin/ds4-server is tested (default: ./build-faults, which has the fault points)
     DS4_MODEL   model file (default: models/ds4-mini.gguf)
 """
+import atexit
 import http.client
 import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,30 +22,49 @@ BUILD = pathlib.Path(os.environ.get("DS4_BUILD", ROOT / "build-faults"))
 MODEL = pathlib.Path(os.environ.get("DS4_MODEL", ROOT / "models" / "ds4-mini.gguf"))
 SERVER = BUILD / "bin" / "ds4-server"
 
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # for the children: abort() is part of the crash matrix
+
 # Small segments, so that short test prompts have stems, and every checkpoint counts.
 STORE_FLAGS = ["--kv-segment", "128", "--kv-cache-min-tokens", "64", "--kv-min-free", "1"]
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def scratch_file(prefix):
+    """The path of an empty file that goes when the tests end."""
+    handle, path = tempfile.mkstemp(prefix=prefix)
+    os.close(handle)
+    atexit.register(lambda: pathlib.Path(path).unlink(missing_ok=True))
+    return path
+
+
+_tiny = {}
+
+
+def tiny_model(seed=1):
+    """The synthetic model (tests/support/tiny_model.h): every kind of layer, a server that starts in milliseconds.
+    Seeds differ in weights only: the twins of F33."""
+    if seed not in _tiny:
+        path = scratch_file("ds4-tiny-")
+        subprocess.run([str(BUILD / "tests" / "tiny-model"), path, str(seed)], check=True)
+        _tiny[seed] = path
+    return _tiny[seed]
 
 
 class Server:
-    """A ds4-server on a free port. Use as a context manager; what is left running is killed."""
+    """A ds4-server on a free port. Use as a context manager; what is left running is killed.
+    `faults`, `fault_seed`, `fault_log` are DS4_KV_FAULT and its companions; `wrap` stands before the command."""
 
-    def __init__(self, store=None, faults=None, flags=(), log=None, model=None):
-        self.port = free_port()
-        self.log_path = pathlib.Path(log or tempfile.mkstemp(prefix="ds4-log-")[1])
-        command = [str(SERVER), "-m", str(model or MODEL), "--host", "127.0.0.1", "--port", str(self.port), "-c", "8192"]
+    def __init__(self, store=None, faults=None, flags=(), log=None, model=None, fault_log=None,
+                 fault_seed=1, wrap=()):
+        self.port = None  # of the system's choice; known when it listens
+        self.log_path = pathlib.Path(log or scratch_file("ds4-log-"))
+        command = [str(SERVER), "-m", str(model or MODEL), "--host", "127.0.0.1", "--port", "0", "-c", "8192"]
         if store:
             command += ["--kv-disk-dir", str(store)] + STORE_FLAGS
-        command += list(flags)
+        command = list(wrap) + command + list(flags)
         env = {k: v for k, v in os.environ.items() if not k.startswith("DS4_KV_")}
         if faults:
             env["DS4_KV_FAULT"] = faults
-        fault_log = getattr(self, "fault_log", None) or os.environ.get("DS4_TEST_FAULT_LOG")
+            env["DS4_KV_SEED"] = str(fault_seed)
         if fault_log:
             env["DS4_KV_FAULT_LOG"] = str(fault_log)
         self.log_file = open(self.log_path, "ab")
@@ -63,16 +83,24 @@ class Server:
         while time.monotonic() < end:
             if self.child.poll() is not None:
                 raise AssertionError(f"the server ended with {self.child.returncode}:\n{self.log()}")
-            try:
-                if self.get("/health")[0] == 200:
-                    return
-            except OSError:
-                pass
+            match = re.search(r"listening http://[^ ]*:([0-9]+) ", self.log())
+            if match:
+                self.port = int(match.group(1))
+                assert self.get("/health")[0] == 200
+                return
             time.sleep(0.02)
         raise AssertionError(f"the server did not become ready:\n{self.log()}")
 
     def log(self):
         return self.log_path.read_text(errors="replace")
+
+    def ends(self, seconds):
+        """Does it end by itself within that time?"""
+        try:
+            self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def kill(self):
         """kill -9"""
@@ -108,6 +136,17 @@ class Server:
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
+
+    def exact(self, messages, **more):
+        """One greedy answer of the tiny model to the last bit: the text and the logarithm of each token's probability."""
+        body = {"messages": messages, "temperature": 0, "thinking": {"type": "disabled"}, "max_tokens": 6,
+                "logprobs": True}
+        body.update(more)
+        status, answer = self.post(body)
+        assert status == 200, f"HTTP {status}: {answer}\n{self.log()}"
+        choice = answer["choices"][0]
+        return (choice["message"]["content"], tuple((t["bytes"] and bytes(t["bytes"]), t["logprob"])
+                                                    for t in choice["logprobs"]["content"]))
 
     def chat(self, messages, **more):
         """One greedy answer: (text, usage). Fails unless the status is 200."""
@@ -152,6 +191,13 @@ class Server:
                 total, found = total + float(match.group(2)), True
         assert found, f"no metric {name}"
         return total
+
+    def wait_for(self, condition, seconds=30):
+        """Until something has happened beside the requests: the librarian and the writer work on their own."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"it does not happen:\n{self.log()}"
+            time.sleep(0.01)
 
     def wait_saved(self, seconds=30):
         """Until the writer's queue is empty (twice in a row: the engine may just be handing something over)."""

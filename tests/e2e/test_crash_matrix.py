@@ -1,69 +1,52 @@
-"""Suite C1: the server is killed at every fault point that the script passes; the next server must answer as if there
-were no cache, and leave no garbage. P2, P3. The points come from a dry run, not from a hand-kept list."""
-import collections
-import os
+"""Suite C1: for the enumerated passages of each fault point, killed and aborted there, the next server must answer as if
+there were no cache, and what it leaves on the disk must be whole. P2, P3. `matrix.py` says which passages."""
 import pathlib
-import tempfile
+import signal
+import sys
 import unittest
 
 import harness
+import matrix
 import script
 
-# Which passages of a point are hit: the first, and one in the middle of the script.
-PASSAGES = (1, 4)
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
+import kv_reader  # noqa: E402
 
-
-def enumerate_points():
-    """{point: passages} of one run over a fresh store and one over the store it left."""
-    store, log = harness.new_store(), tempfile.mkstemp(prefix="ds4-points-")[1]
-    os.environ["DS4_TEST_FAULT_LOG"] = log
-    try:
-        for _ in range(2):
-            with harness.Server(store, faults="none.such.point:delay:1") as server:
-                script.run(server)
-                server.wait_saved()
-    finally:
-        del os.environ["DS4_TEST_FAULT_LOG"]
-        harness.drop_store(store)
-    return collections.Counter(pathlib.Path(log).read_text().split())
+# Passed only where there is no store yet.
+ONCE = {"write.store"}
+ACTIONS = {"kill": -signal.SIGKILL, "abort": -signal.SIGABRT}
 
 
 class CrashMatrix(unittest.TestCase):
-    def one(self, point, action, passage):
-        store = harness.new_store()
+    def one(self, life, point, action, passage):
+        """True if the server died there: the last passages depend on which thread was faster."""
+        store = script.half_store()
         try:
-            # A first server fills the store half, so that restores take part in the run that dies.
-            with harness.Server(store) as server:
-                for name, messages in list(script.bodies(script.truth().__getitem__))[:3]:
-                    server.chat(messages, max_tokens=8)
-                server.wait_saved()
-            server = harness.Server(store, faults=f"{point}:{action}@{passage}")
-            try:
-                server.wait_ready()
-                for name, answer in script.run(server).items():
-                    self.assertEqual(answer, script.truth()[name], name)
-            except AssertionError:
-                if server.child.poll() is None:
-                    raise  # killed while starting is part of the matrix; anything else is a failure
-            finally:
-                server.kill()
-            with harness.Server(store) as server:
-                self.assertEqual(script.run(server), script.truth())
+            answers, code, log = matrix.live(store, life, f"{point}:{action}@{passage}")
+            self.assertIn(code, (0, ACTIONS[action]), log)
+            for name, answer in answers.items():
+                self.assertEqual(answer, script.truth()[name], f"{name}\n{log}")
+            kv_reader.check(store)  # nothing half-written has a name, before anybody mends anything
+            with script.Server(store) as server:
+                self.assertEqual(script.run(server), script.truth(), server.log())
                 server.wait_saved()
                 self.assertEqual(list((store / "tmp").glob("*")), [], "a temporary file was left")
+                self.assertEqual(list((store / "intent").glob("*")), [], "an intent was left")
+            kv_reader.check(store)
+            return code != 0
         finally:
             harness.drop_store(store)
 
     def test_every_point(self):
-        points = enumerate_points()
-        self.assertGreater(len(points), 12, f"too few fault points were passed: {sorted(points)}")
-        print(f"\n{len(points)} fault points: {' '.join(sorted(points))}", flush=True)
-        for point, n in sorted(points.items()):
-            for passage in PASSAGES:
-                if passage > n:
-                    continue
-                with self.subTest(point=point, passage=passage):
-                    self.one(point, "kill", passage)
+        points, died = matrix.passages(), []
+        self.assertGreater(len(points), 30, f"too few fault points were passed: {sorted(points)}")
+        cases = [(life, point, action, passage) for (life, point), n in sorted(points.items())
+                 for passage in matrix.chosen(n) for action in ACTIONS]
+        failed = matrix.each(cases, lambda *case: died.append(case) if self.one(*case) else None)
+        print(f"\n{len(points)} fault points, {sum(points.values())} passages; {len(cases)} cases, {len(died)} died there",
+              flush=True)
+        self.assertEqual(failed, [], "\n".join(failed))
+        self.assertEqual({point for _, point in points} - {case[1] for case in died} - ONCE, set(), "nothing happened there")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 import unittest
 
 import harness
+import script
 
 
 class FoundingCase(unittest.TestCase):
@@ -41,9 +42,11 @@ class FoundingCase(unittest.TestCase):
             self.assertEqual(answer, self.cold)
             self.assertEqual(usage["prompt_tokens_details"]["cached_tokens"], 0)
             server.wait_saved()
+            server.wait_for(lambda: "kv condemned" in server.log())
             log = server.log()
             suspect, condemned = self.key_of(log, "suspect"), self.key_of(log, "condemned")
             self.assertEqual(suspect, condemned)
+            self.assertRegex(log, "kv condemned .*quarantine=yes retry=ok")
             self.assertEqual(server.metric("ds4_kv_retry_clean_total"), 1)
             # It has left its place, and the verdict is on disk.
             self.assertTrue(list((self.store / "quarantine").iterdir()))
@@ -65,13 +68,13 @@ class FoundingCase(unittest.TestCase):
             text, usage, finish = server.stream(self.next)
             self.assertEqual(text, self.cold)
             self.assertIn(finish, ("stop", "length"))
-            self.assertIn("kv condemned", server.log())
+            server.wait_for(lambda: "kv condemned" in server.log())
 
     def test_a_failure_in_decoding_after_a_restore_is_retried_with_the_sent_tokens(self):
         with harness.Server(self.store, faults="engine.decode:STATE_BAD@2") as server:
             text, _, _ = server.stream(self.next)
             self.assertEqual(text, self.cold)
-            self.assertIn("kv condemned", server.log())
+            server.wait_for(lambda: "kv condemned" in server.log())
 
     def test_a_failure_of_the_clean_retry_too_acquits(self):
         with harness.Server(self.store, faults="engine.prefill:STATE_BAD@1;engine.prefill:STATE_BAD@2") as server:
@@ -89,6 +92,10 @@ class FoundingCase(unittest.TestCase):
             answer, _ = server.chat(self.next)
             self.assertEqual(answer, self.cold)
             self.assertNotIn("kv condemned", server.log())
+        with harness.Server(self.store) as server:  # the checkpoint is as good as before
+            again, usage = server.chat(self.next)
+            self.assertEqual(again, self.cold)
+            self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], 64)
 
     def test_an_upload_that_fails_or_comes_short_never_reaches_the_client(self):
         for fault in ("restore.upload:EIO@1", "restore.upload:short:100@1", "restore.reset:STATE_BAD@1",
@@ -107,6 +114,7 @@ class FoundingCase(unittest.TestCase):
                 with self.assertRaises((OSError, harness.http.client.HTTPException)):
                     server.post({"messages": self.next, "temperature": 0, "thinking": {"type": "disabled"}})
                 server.child.wait(30)
+                server.kill()
                 self.assertTrue(list((self.store / "intent").iterdir()), "no intent record was left")
                 with harness.Server(self.store) as server:
                     answer, usage = server.chat(self.next)
@@ -134,6 +142,51 @@ class FoundingCase(unittest.TestCase):
             answer, usage = server.chat(self.next)
             self.assertEqual(answer, self.cold)
             self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], 64)
+
+
+class Classes(unittest.TestCase):
+    """The table of the kvstore specification, section 7, with sampling: what has been drawn stays drawn."""
+
+    ASKED = "a3"
+    HOW = {"temperature": 1, "seed": 5, "max_tokens": 12, "logit_bias": {"1": -100}}
+
+    def ask(self, server):
+        messages = dict(script.bodies(script.truth().__getitem__))[self.ASKED]
+        return server.exact(messages, **self.HOW)
+
+    def test_every_class_wherever_it_strikes(self):
+        with script.Server() as server:
+            want = self.ask(server)
+        for what in ("STATE_BAD", "OTHER", "DEVICE_LOST", "nan:0", "OOM"):
+            for where in ("engine.prefill:%s@1", "engine.decode:%s@1", "engine.decode:%s@4", "engine.decode:%s@11"):
+                with self.subTest(what=what, where=where):
+                    store = script.half_store()
+                    self.addCleanup(harness.drop_store, store)
+                    with script.Server(store, faults=where % what) as server:
+                        self.assertEqual(self.ask(server), want)
+                        server.wait_saved()
+                        self.assertIn("kv restore plan=exact" if "decode" in where else "action=retry-clean", server.log())
+                        self.assertIn("action=retry-clean", server.log())
+                        server.wait_for(lambda: not list((store / "intent").iterdir()))  # judged
+                        self.assertEqual("kv condemned" in server.log(), what != "OOM", server.log())
+
+    def test_killed_in_the_clean_retry(self):
+        """The suspicion outlives the process: the next start does not use it either."""
+        for first in ("engine.prefill:STATE_BAD@1,engine.prefill:kill@2",
+                      "engine.decode:STATE_BAD@2,engine.prefill:delay:300@4,engine.prefill:kill@5"):
+            with self.subTest(first=first):
+                store = script.half_store()
+                self.addCleanup(harness.drop_store, store)
+                server = script.Server(store, faults=first)
+                server.wait_ready()
+                with self.assertRaises((OSError, harness.http.client.HTTPException)):
+                    self.ask(server)
+                server.child.wait(10)
+                server.kill()
+                with script.Server() as cold, script.Server(store) as server:
+                    self.assertEqual(self.ask(server), self.ask(cold))
+                    self.assertIn("kv condemned", server.log())
+                    self.assertNotIn("kv restore", server.log())
 
 
 if __name__ == "__main__":

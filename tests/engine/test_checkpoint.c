@@ -1,5 +1,6 @@
 /* Suite E1 (kvstore specification, section 16): a sequence that is saved, closed, opened again and restored is the
  * sequence that was never interrupted, bit for bit. P7, P8. The real engine over a tiny network of every layer kind. */
+#include "base/fault.h"
 #include "engine/engine.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
@@ -168,6 +169,34 @@ static void a_branch_shares_its_stem(void **state)
     engine_close(e);
 }
 
+#ifdef DS4_KV_FAULTS
+/* What the store had to drop is offered again with the next frontier: one full queue does not end the saving of a session. */
+static void a_segment_that_was_dropped_is_offered_again(void **state)
+{
+    (void)state;
+    uint32_t tokens[N_TOKENS];
+    make_tokens(tokens, N_TOKENS, 9);
+    test_empty_folder(store_path);
+    engine *e = open_engine(true);
+    engine_sequence *s = new_sequence(e);
+    assert_int_equal(fault_configure("writer.queue_full:force@1", 1, NULL, NULL), DS4_OK);
+    feed(e, s, tokens, 100, 100);
+    engine_sequence_save(s, ENGINE_SAVE_TURN, true);
+    assert_true(kv_flush(engine_store(e), 20 * 1000 * 1000));
+    assert_true(fault_disarm());
+    assert_null(find(e, tokens, N_TOKENS));
+    feed(e, s, tokens + 100, 20, 20);
+    engine_sequence_save(s, ENGINE_SAVE_TURN, true);
+    assert_true(kv_flush(engine_store(e), 20 * 1000 * 1000));
+    kv_plan *plan = find(e, tokens, N_TOKENS);
+    assert_non_null(plan);
+    assert_int_equal(kv_plan_tokens(plan), 120);
+    kv_plan_release(plan);
+    engine_sequence_free(s);
+    engine_close(e);
+}
+#endif
+
 /* P9: the state of other weights is never used, though every shape is the same (F33). */
 static void another_model_of_the_same_shape_finds_nothing(void **state)
 {
@@ -211,6 +240,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_restored_sequence_is_the_one_that_was_saved),
         cmocka_unit_test(a_branch_shares_its_stem),
+#ifdef DS4_KV_FAULTS
+        cmocka_unit_test(a_segment_that_was_dropped_is_offered_again),
+#endif
         cmocka_unit_test(another_model_of_the_same_shape_finds_nothing),
     };
     return cmocka_run_group_tests(tests, make_world, NULL);

@@ -59,8 +59,21 @@ class Object:
         need(digest(digests) == self.digest, "payload digest")
         for kind, body in self.sections.items():
             need(kind in (TOKENS, CHAIN) or np.isfinite(np.frombuffer(body, "<f4")).all(), f"section {kind}: not finite")
+        self.check_stats(*struct.unpack_from("<3I", data, 160))
         self.tokens = self.sections.get(TOKENS, b"")
         need(len(self.tokens) == 4 * (self.end - self.begin), "tokens")
+
+    def check_stats(self, n_layers, n_csa, n_hca):
+        have, at = np.frombuffer(self.sections.get(STATS, b""), "<f4").reshape(-1, 2), 0
+        for kind in range(3, 6 if self.kind == 1 else 12):
+            values = np.frombuffer(self.sections.get(kind, b""), "<f4").astype(np.float64)
+            groups = {5: n_hca, 6: n_layers, 9: n_hca}.get(kind, n_csa)
+            for g in range(groups):
+                part = values[-(-g * len(values) // groups):-(-(g + 1) * len(values) // groups)]
+                want = (np.abs(part).max(), (part ** 2).mean()) if len(part) else (0, 0)
+                need(at < len(have) and np.allclose(have[at], want, rtol=0.01, atol=0), f"section {kind}: statistics")
+                at += 1
+        need(at == len(have), "statistics of nothing")
 
 
 def check(folder):

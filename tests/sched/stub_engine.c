@@ -163,6 +163,8 @@ ds4_status kv_plan_find(kv_plan **out, kv_store *store, const uint32_t *tokens, 
                         int64_t deadline_us, ds4_error *err)
 {
     (void)store, (void)deadline_us;
+    while (stub.search_hangs)
+        clock_sleep_us(1000);
     const uint32_t at = stub.checkpoint;
     if (at == 0 || at < min_tokens || at >= n)
         return ds4_fail(err, DS4_ERR_NOT_FOUND, "stub miss");
@@ -207,6 +209,8 @@ void kv_plan_acquit(kv_plan *plan)
 
 void kv_plan_release(kv_plan *plan)
 {
+    if (!plan)
+        return;
     stub.n_released++;
     token_list_free(&plan->tokens);
     free(plan);

@@ -23,6 +23,7 @@ typedef struct stub_world {
     /* The store: a checkpoint of `checkpoint` tokens of any prompt that is longer; 0: none. */
     atomic_uint checkpoint;
     bool has_store;
+    atomic_bool search_hangs; /* a search does not come back before this is false again */
     /* What happened. */
     atomic_uint n_steps, n_items_max, n_prefill_max, n_found, n_begun, n_succeeded, n_suspected, n_condemned,
         n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_resets;

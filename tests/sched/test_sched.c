@@ -292,6 +292,57 @@ static void a_restored_state_that_fails_is_condemned_inside_the_request(void **s
     }
 }
 
+/* The trial is over with the first chunk, and its intent record gone (section 6, step 10); what fails later is condemned too. */
+static void a_trial_ends_with_the_first_chunk(void **state)
+{
+    (void)state;
+    stub.has_store = true;
+    stub.checkpoint = 150;
+    stub.fail_position = 299; /* chunks: 150..249, 250..299 */
+    stub.fail_times = 1;
+    stub.item_status = DS4_ERR_STATE_BAD;
+    sched *s = open_sched(1);
+    client *c = client_new(8, 300);
+    submit(s, c, 10);
+    wait_done(c);
+    assert_right(c, 10);
+    client_free(c);
+    sched_close(s, 0);
+    assert_int_equal(stub.n_succeeded, 1);
+    assert_int_equal(stub.n_condemned, 1);
+}
+
+/* F17: a disk that does not answer costs a request its checkpoint and a moment, nothing else. */
+static void a_search_that_hangs_is_given_up(void **state)
+{
+    (void)state;
+    stub.has_store = true;
+    stub.checkpoint = 150;
+    stub.search_hangs = true;
+    sched *s = NULL;
+    sched_options o = sched_options_default();
+    o.n_slots = 2;
+    o.min_cached_tokens = 64;
+    o.patience_us = 1000;
+    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
+    client *clients[3];
+    for (size_t i = 0; i < 3; i++) {
+        clients[i] = client_new(60 + i, 300);
+        submit(s, clients[i], 10);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        wait_done(clients[i]);
+        assert_right(clients[i], 10);
+        assert_int_equal(clients[i]->result.n_cached, 0);
+        client_free(clients[i]);
+    }
+    assert_int_equal(stub.n_found, 0);
+    stub.search_hangs = false;
+    sched_close(s, 0);
+    assert_int_equal(stub.n_found, stub.n_released); /* the late answer belongs to nobody, and is not lost */
+    assert_int_equal(stub.n_restored, 0);
+}
+
 /* E3: if the clean state fails alike, the checkpoint was not the reason. */
 static void a_failure_of_the_retry_too_acquits_and_is_reported(void **state)
 {
@@ -601,6 +652,8 @@ int main(void)
         cmocka_unit_test_setup(a_conversation_goes_on_from_its_resident_state, fresh_world),
         cmocka_unit_test_setup(a_checkpoint_is_restored_begun_and_proven, fresh_world),
         cmocka_unit_test_setup(a_restored_state_that_fails_is_condemned_inside_the_request, fresh_world),
+        cmocka_unit_test_setup(a_trial_ends_with_the_first_chunk, fresh_world),
+        cmocka_unit_test_setup(a_search_that_hangs_is_given_up, fresh_world),
         cmocka_unit_test_setup(a_failure_of_the_retry_too_acquits_and_is_reported, fresh_world),
         cmocka_unit_test_setup(out_of_memory_retries_without_a_verdict, fresh_world),
         cmocka_unit_test_setup(a_failed_restore_goes_clean, fresh_world),

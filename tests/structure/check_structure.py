@@ -2,7 +2,7 @@
 """Keeps docs/architecture.md true: which room includes which, where every file is named, how large files are, where the
 environment is read, what the release library must not hold. Standard library only.
 
-    check_structure.py [--release LIBRARY --nm NM] [--root DIR]
+    check_structure.py [--release LIBRARY --nm NM] [--program FILE] [--root DIR]
 
 Rooms and their arrows stand in CMakeLists.txt (ds4_room(NAME USES ...), lowest first) and, for people, in the table of
 docs/architecture.md; the two must agree, so that a new arrow is a decision. Exit 1 names each breach as FILE:LINE: what.
@@ -179,6 +179,10 @@ class Check:
             if re.search(rf"\b{symbol}\b", symbols):
                 self.breach(self.root / "src/base/fault.c", 1, f"the release library holds {symbol}()")
 
+    def release_program(self, program):
+        if b"DS4_KV_FAULT" in program.read_bytes():
+            self.breach(self.root / "src/cli/startup.c", 1, f"{program.name} of a release build listens to DS4_KV_FAULT")
+
     def run(self):
         self.arrows_point_down()
         self.table_is_true()
@@ -209,12 +213,15 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--root", type=pathlib.Path, default=SELF.parents[2])
     ap.add_argument("--release", type=pathlib.Path, help="libds4_base.a of a build without fault points")
+    ap.add_argument("--program", type=pathlib.Path, help="ds4-server of the same build")
     ap.add_argument("--nm", default="nm")
     args = ap.parse_args()
     check = Check(args.root.resolve())
     check.run()
     if args.release:
         check.release_library(args.nm, args.release)
+    if args.program:
+        check.release_program(args.program)
     for breach in check.breaches:
         print(breach)
     print(f"structure: {check.n_files} files, {len(check.breaches)} breaches")

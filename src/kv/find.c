@@ -1,0 +1,288 @@
+/* kv/find.c - the longest checkpoint that is a prefix of a prompt: kvstore specification, section 6. */
+#include "base/clock.h"
+#include "base/cursor.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "kv/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PEER_AGE_NS (UINT64_C(60) * 1000000000)
+enum { CANDIDATES_MAX = 16, SCAN_WAIT_US = 2000000 };
+
+static const hash_digest no_digest;
+
+/* ---- looking: from memory ---- */
+
+typedef struct candidate {
+    kv_key key, parent;
+    uint64_t begin, end;
+} candidate;
+
+typedef struct search {
+    kv_store *s;
+    const uint32_t *tokens;
+    size_t n;
+    uint64_t min_tokens;
+    int64_t deadline_us;
+    kv_key *keys;                    /* [n_keys] of the prompt's whole segments */
+    size_t n_keys, stem;             /* stem: leading segments that seem to be there */
+    candidate found[CANDIDATES_MAX]; /* longest first */
+    size_t n_found;
+    const char *why;
+    kv_loaded *loaded; /* [n_keys] segments read so far; .payload NULL: not yet */
+} search;
+
+static ds4_status name_segments(search *q, ds4_error *err)
+{
+    const size_t N = q->s->options.segment_tokens;
+    q->n_keys = q->n / N;
+    q->keys = malloc((q->n_keys + 1) * sizeof *q->keys);
+    q->loaded = calloc(q->n_keys + 1, sizeof *q->loaded);
+    if (!q->keys || !q->loaded)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for a lookup");
+    for (size_t i = 0; i < q->n_keys; i++)
+        q->keys[i] = kv_key_segment(&q->s->secret, i ? &q->keys[i - 1] : &q->s->root, q->tokens + i * N, N);
+    return DS4_OK;
+}
+
+/* Lookups are right before the index is complete, but may miss: wait a little. */
+static void wait_for_index(kv_store *s, int64_t deadline_us)
+{
+    int64_t until_us = clock_monotonic_us() + SCAN_WAIT_US;
+    if (deadline_us && deadline_us < until_us)
+        until_us = deadline_us;
+    pthread_mutex_lock(&s->lock);
+    while (!s->scanned && clock_cond_wait(&s->changed, &s->lock, until_us))
+        continue;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static bool is_there(kv_store *s, const kv_key *key, uint16_t kind)
+{
+    char name[KV_NAME_BYTES];
+    struct stat about;
+    pthread_mutex_lock(&s->lock);
+    const kv_object *o = kv_index_find(&s->index, key);
+    const bool known = o != NULL, usable = o && !o->excluded;
+    pthread_mutex_unlock(&s->lock);
+    if (known)
+        return usable;
+    kv_object_name(key, kind, name); /* perhaps another server wrote it */
+    return kv_disk_stat(&s->disk, name, &about);
+}
+
+static void keep(search *q, const kv_object *o)
+{
+    size_t at = q->n_found < CANDIDATES_MAX ? q->n_found++ : CANDIDATES_MAX;
+    if (at == CANDIDATES_MAX && q->found[--at].end >= o->end)
+        return;
+    for (; at > 0 && q->found[at - 1].end < o->end; at--)
+        q->found[at] = q->found[at - 1];
+    q->found[at] = (candidate){ o->key, o->parent, o->begin, o->end };
+}
+
+static void collect(search *q)
+{
+    kv_store *s = q->s;
+    const size_t N = s->options.segment_tokens;
+    while (q->stem < q->n_keys && is_there(s, &q->keys[q->stem], KV_KIND_SEGMENT))
+        q->stem++;
+    q->why = q->stem ? "no-frontier" : "no-stem";
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->index.n_slots; i++)
+        for (const kv_object *o = s->index.slots[i]; o; o = o->next) {
+            const size_t depth = (size_t)(o->begin / N);
+            if (o->kind != KV_KIND_FRONTIER || o->excluded || o->end > q->n || (o->end == q->n && !o->logits) ||
+                o->end < q->min_tokens || depth > q->stem)
+                continue;
+            const kv_key *stem = depth ? &q->keys[depth - 1] : &s->root;
+            if (!hash_key_equal(&o->parent, stem))
+                continue;
+            const kv_key key = kv_key_frontier(&s->secret, stem, q->tokens + o->begin, (size_t)(o->end - o->begin));
+            if (hash_key_equal(&key, &o->key))
+                keep(q, o);
+        }
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- reading ---- */
+
+/* The CHAIN section names every ancestor as we know it; with --kv-exact by its bytes, too. */
+static bool chain_agrees(const search *q, const kv_loaded *frontier, size_t depth, bool exact)
+{
+    const kv_section *chain = kv_part_section(&frontier->part, KV_SECTION_CHAIN);
+    for (size_t i = 0; i < depth; i++) {
+        const uint8_t *at = (const uint8_t *)chain->bytes + i * KV_CHAIN_ENTRY; /* its size was checked: V6 */
+        if (memcmp(at, q->keys[i].bytes, 32) != 0)
+            return false;
+        if (exact && memcmp(at + 32, q->loaded[i].header.payload.bytes, 16) != 0)
+            return false;
+    }
+    return true;
+}
+
+static bool too_late(const search *q)
+{
+    return q->deadline_us && clock_monotonic_us() > q->deadline_us;
+}
+
+/* Reads what candidate c needs and is not read yet. NOT_FOUND or CORRUPT: try another one. */
+static ds4_status load_candidate(search *q, const candidate *c, kv_loaded *frontier, ds4_error *err)
+{
+    kv_store *s = q->s;
+    const size_t N = s->options.segment_tokens, depth = (size_t)(c->begin / N);
+    ds4_status status = kv_load(frontier, s, &c->key, &c->parent, KV_KIND_FRONTIER, c->begin, c->end, q->tokens, err);
+    for (size_t i = 0; status == DS4_OK && i < depth; i++) {
+        if (q->loaded[i].payload)
+            continue;
+        if (too_late(q))
+            status = ds4_fail(err, DS4_ERR_CANCELLED, "the deadline passed");
+        else
+            status = kv_load(&q->loaded[i], s, &q->keys[i], i ? &q->keys[i - 1] : &s->root, KV_KIND_SEGMENT, i * N,
+                             (i + 1) * N, q->tokens, err);
+        if (status != DS4_OK && i < q->stem)
+            q->stem = i; /* the stem ends here for all candidates */
+    }
+    if (status == DS4_OK && !chain_agrees(q, frontier, depth, s->options.exact))
+        status = ds4_fail(err, DS4_ERR_CORRUPT, "the frontier was saved over other segments");
+    if (status != DS4_OK)
+        kv_loaded_free(frontier);
+    return status;
+}
+
+static kv_key plan_name(const search *q, const candidate *c, kv_key *scratch)
+{
+    const size_t depth = (size_t)(c->begin / q->s->options.segment_tokens);
+    memcpy(scratch, q->keys, depth * sizeof *scratch);
+    scratch[depth] = c->key;
+    return kv_key_plan(scratch, depth + 1);
+}
+
+static ds4_status make_plan(kv_plan **out, search *q, const candidate *c, kv_loaded *frontier, const kv_key *name,
+                            ds4_error *err)
+{
+    kv_plan *p = calloc(1, sizeof *p);
+    if (p)
+        p->tokens = malloc((size_t)c->end * sizeof *p->tokens);
+    if (!p || !p->tokens) {
+        free(p);
+        kv_loaded_free(frontier);
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for a plan");
+    }
+    p->store = q->s;
+    p->n_tokens = c->end;
+    memcpy(p->tokens, q->tokens, (size_t)c->end * sizeof *p->tokens);
+    p->n_segments = c->begin / q->s->options.segment_tokens;
+    p->segments = q->loaded; /* the rest of it was not read, or is freed with it */
+    p->frontier = *frontier;
+    p->name = *name;
+    p->bytes = frontier->header.file_bytes;
+    p->saved_us = frontier->header.cost_us;
+    for (uint64_t i = 0; i < q->n_keys; i++) {
+        if (i >= p->n_segments) {
+            kv_loaded_free(&q->loaded[i]);
+            continue;
+        }
+        p->bytes += q->loaded[i].header.file_bytes;
+        p->saved_us += q->loaded[i].header.cost_us;
+    }
+    q->loaded = NULL;
+    kv_plan_hold(p, 1);
+    *out = p;
+    return DS4_OK;
+}
+
+static ds4_status try_candidates(kv_plan **out, search *q, ds4_error *err)
+{
+    kv_key *scratch = malloc((q->n_keys + 1) * sizeof *scratch);
+    ds4_status status = DS4_ERR_NOT_FOUND;
+    if (!scratch)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for a lookup");
+    for (size_t i = 0; i < q->n_found; i++) {
+        const candidate *c = &q->found[i];
+        kv_loaded frontier;
+        if (c->begin / q->s->options.segment_tokens > q->stem)
+            continue;
+        const kv_key name = plan_name(q, c, scratch);
+        if (kv_was_condemned(q->s, &name, &no_digest)) {
+            q->why = "condemned";
+            continue;
+        }
+        status = load_candidate(q, c, &frontier, err);
+        if (status == DS4_OK) {
+            status = make_plan(out, q, c, &frontier, &name, err);
+            break;
+        }
+        q->why = status == DS4_ERR_CORRUPT ? "damaged" : status == DS4_ERR_CANCELLED ? "deadline" : "unreadable";
+        if (status == DS4_ERR_CANCELLED || status == DS4_ERR_NO_MEMORY)
+            break;
+    }
+    free(scratch);
+    return status;
+}
+
+/* What has to be settled before anything is looked for. NULL: go on; else why not. */
+static const char *obstacle(kv_store *s)
+{
+    bool anew = false;
+    /* The writer looks after the directory; a read-only store has none. */
+    if (!s->has_writer && !kv_disk_revalidate(&s->disk, s->options.recreate_us, &anew))
+        return "no-directory";
+    if (anew)
+        kv_directory_renewed(s);
+    kv_intents_settle(s, PEER_AGE_NS); /* other servers on this directory may have died meanwhile */
+    return kv_breaker_open(s) ? "breaker" : NULL;
+}
+
+static void note_result(kv_store *s, kv_plan *found, int64_t us)
+{
+    pthread_mutex_lock(&s->lock);
+    if (found) {
+        found->read_us = us;
+        s->metrics.lookup_exact_total++;
+        s->metrics.restores_total++;
+        s->metrics.restore_us_total += (uint64_t)us;
+        s->metrics.restore_bytes_total += found->bytes;
+    } else {
+        s->metrics.lookup_clean_total++;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+ds4_status kv_plan_find(kv_plan **out, kv_store *s, const uint32_t *tokens, size_t n, uint64_t min_tokens,
+                        int64_t deadline_us, ds4_error *err)
+{
+    search q = { .s = s,
+                 .tokens = tokens,
+                 .n = n,
+                 .min_tokens = min_tokens > 1 ? min_tokens : 1,
+                 .deadline_us = deadline_us,
+                 .why = "short" };
+    const int64_t begin_us = clock_monotonic_us();
+    *out = NULL;
+    wait_for_index(s, deadline_us);
+    const char *why = obstacle(s);
+    ds4_status status = name_segments(&q, err);
+    if (why)
+        q.why = why;
+    else if (status == DS4_OK && n >= q.min_tokens)
+        collect(&q);
+    if (status == DS4_OK)
+        status = try_candidates(out, &q, err);
+    note_result(s, *out, clock_monotonic_us() - begin_us);
+    if (status != DS4_OK) {
+        log_info("kv miss n=0 prompt=%zu common=%zu why=%s next=segment-%zu identity=ok", n,
+                 q.stem * s->options.segment_tokens, q.why, q.stem);
+        if (status == DS4_ERR_NOT_FOUND || status == DS4_ERR_CORRUPT)
+            status = ds4_fail(err, DS4_ERR_NOT_FOUND, "no checkpoint: %s", q.why);
+    }
+    for (size_t i = 0; q.loaded && i < q.n_keys; i++)
+        kv_loaded_free(&q.loaded[i]);
+    free(q.loaded);
+    free(q.keys);
+    if (status == DS4_OK)
+        fault_at("restore.after_verify");
+    return status;
+}

@@ -1,0 +1,168 @@
+/* Suite C2 in the small. P and F numbers: docs/reliability.md. */
+#include "base/fault.h"
+#include "kv/stub_model.h"
+#include "support/support.h"
+
+#include <errno.h>
+#include <string.h>
+
+#ifdef DS4_KV_FAULTS
+/* C2 in the small: the n-th call that can fail does, for every n and several errors. What was there before is still there. */
+static void a_failure_anywhere_changes_nothing(void **state)
+{
+    static const int codes[] = { EIO, ENOSPC, EACCES, EMFILE, ENOENT };
+    uint32_t tokens[60], others[60];
+    (void)state;
+    stub_tokens(tokens, 60, 1);
+    stub_tokens(others, 60, 2);
+    for (size_t c = 0; c < sizeof codes / sizeof codes[0]; c++)
+        for (unsigned nth = 1;; nth++) {
+            test_empty_folder(TEST_SCRATCH);
+            kv_store *s = stub_open();
+            stub_save(s, tokens, 40);
+            kv_store_close(s, 1000000);
+            fault_arm("*", codes[c], nth);
+            const kv_options o = stub_options();
+            if (kv_store_open(&s, &o, NULL) == DS4_OK) {
+                stub_save(s, others, 40);
+                stub_restored(s, tokens, 60);
+                stub_restored(s, others, 60);
+                kv_store_close(s, 1000000);
+            }
+            const bool fired = fault_disarm();
+            s = stub_open();
+            stub_restored(s, tokens, 60); /* a hit, or a miss, but never wrong bytes: stub_restored() compares them */
+            stub_save(s, tokens, 50);
+            assert_int_equal(stub_restored(s, tokens, 60), 50);
+            kv_store_close(s, 1000000);
+            if (!fired)
+                break;
+        }
+}
+
+/* F18, and what the writer does with jobs that were queued before the disk was full: the pause is one, not one for each. */
+static void a_full_disk_is_one_pause(void **state)
+{
+    uint32_t tokens[90];
+    kv_metrics m;
+    (void)state;
+    stub_tokens(tokens, 90, 1);
+    kv_store *s = stub_open();
+    assert_int_equal(fault_configure("write.seg:short:5000@*", 1, NULL, NULL), DS4_OK);
+    stub_save(s, tokens, 85); /* five segments and a frontier */
+    fault_disarm();
+    kv_store_metrics(s, &m);
+    assert_int_equal(m.write_dropped_total[KV_DROP_ERROR], 1);
+    assert_true(m.write_dropped_total[KV_DROP_BACKOFF] >= 1);
+    assert_int_equal(s->backoff_us, 1000000);
+    assert_int_equal(stub_each_object(NULL, NULL), 0);
+    kv_store_close(s, 0);
+}
+
+/* F53: a file whose sync failed is given up, and never synced again. */
+static void a_failed_sync_ends_the_object(void **state)
+{
+    uint32_t tokens[30];
+    kv_options o = stub_options();
+    kv_store *s;
+    (void)state;
+    stub_tokens(tokens, 30, 1);
+    o.durability = KV_DURABILITY_FULL;
+    assert_int_equal(kv_store_open(&s, &o, NULL), DS4_OK);
+    fault_arm("publish.fsync", EIO, 1);
+    stub_save(s, tokens, 10);
+    assert_true(fault_disarm());
+    assert_int_equal(stub_each_object(NULL, NULL), 0);
+    assert_int_equal(stub_count_files("tmp"), 0);
+    kv_store_close(s, 0);
+    assert_int_equal(kv_store_open(&s, &o, NULL), DS4_OK); /* without the pause */
+    stub_save(s, tokens, 10);
+    assert_int_equal(stub_restored(s, tokens, 30), 10);
+    kv_store_close(s, 0);
+}
+
+/* F51: ages are clamped, nothing is thrown away and nothing stops, wherever the wall clock jumps. */
+static void the_clock_may_jump(void **state)
+{
+    static const char *const jumps[] = { "clock:skew:-315360000@*", "clock:skew:315360000@*" };
+    uint32_t tokens[60], others[60];
+    (void)state;
+    stub_tokens(tokens, 60, 1);
+    stub_tokens(others, 60, 2);
+    for (size_t i = 0; i < 2; i++) {
+        stub_empty(NULL);
+        kv_store *s = stub_open();
+        stub_save(s, tokens, 40);
+        assert_int_equal(fault_configure(jumps[i], 1, NULL, NULL), DS4_OK);
+        assert_int_equal(stub_restored(s, tokens, 60), 40);
+        stub_save(s, others, 40);
+        kv_store_close(s, 1000000);
+        s = stub_open();
+        assert_int_equal(stub_restored(s, tokens, 60), 40);
+        assert_int_equal(stub_restored(s, others, 60), 40);
+        fault_disarm();
+        kv_store_close(s, 0);
+        s = stub_open();
+        assert_int_equal(stub_restored(s, others, 60), 40);
+        kv_store_close(s, 0);
+    }
+}
+
+/* No descriptors now is no reason to forget what is there. */
+static void what_could_not_be_opened_is_tried_again(void **state)
+{
+    uint32_t tokens[60];
+    (void)state;
+    stub_tokens(tokens, 60, 1);
+    kv_store *s = stub_open();
+    stub_save(s, tokens, 40);
+    fault_arm("open.frn", EMFILE, 1);
+    assert_int_equal(stub_restored(s, tokens, 60), 0);
+    assert_true(fault_disarm());
+    assert_int_equal(stub_restored(s, tokens, 60), 40);
+    kv_store_close(s, 0);
+}
+
+/* What still stands in the writer's queue when its lineage is condemned is not published any more (F48). */
+static void a_draft_in_the_queue_does_not_escape_its_verdict(void **state)
+{
+    uint32_t tokens[60];
+    kv_chain *chain;
+    kv_draft *d;
+    (void)state;
+    stub_tokens(tokens, 60, 1);
+    kv_store *s = stub_open();
+    stub_save(s, tokens, 40);
+    kv_plan *plan = stub_begin(s, tokens, 60);
+    assert_int_equal(kv_chain_new(&chain, s, NULL), DS4_OK);
+    assert_int_equal(kv_chain_adopt(chain, plan, NULL), DS4_OK);
+    kv_plan_succeed(plan, 0);
+    assert_int_equal(kv_chain_extend(chain, tokens + 40, 3, NULL), DS4_OK);
+    assert_int_equal(kv_draft_frontier(&d, chain, 43, false, NULL), DS4_OK);
+    assert_int_equal(stub_fill_draft(d, true, tokens, 32, 43), DS4_OK);
+    assert_int_equal(fault_configure("publish.before_link:delay:200", 1, NULL, NULL), DS4_OK);
+    assert_int_equal(kv_draft_submit(d, &(kv_save_info){ .reason = KV_REASON_TURN }, NULL), DS4_OK);
+    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
+    kv_plan_release(plan);
+    assert_true(kv_flush(s, 10000000));
+    fault_disarm();
+    assert_int_equal(stub_each_object(NULL, NULL), 0);
+    kv_chain_free(chain);
+    kv_store_close(s, 0);
+}
+#endif
+
+int main(void)
+{
+#ifdef DS4_KV_FAULTS
+#define TEST(name) cmocka_unit_test_setup(name, stub_empty)
+    const struct CMUnitTest tests[] = {
+        TEST(a_failure_anywhere_changes_nothing),      TEST(a_full_disk_is_one_pause),
+        TEST(a_failed_sync_ends_the_object),           TEST(the_clock_may_jump),
+        TEST(what_could_not_be_opened_is_tried_again), TEST(a_draft_in_the_queue_does_not_escape_its_verdict),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+#else
+    return 0; /* builds without fault points have nothing to provoke */
+#endif
+}
