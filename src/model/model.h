@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 enum {
-    MODEL_NUMERICS_VERSION = 1, /* grows when the same weights and tokens begin to give other rows */
+    MODEL_NUMERICS_VERSION = 1, /* grows when the same weights and tokens begin to give other rows, beyond rounding */
     MODEL_CSA_RATIO = 4,  /* this ratio means two overlapping series and an indexer; other non-zero ones mean HCA */
     MODEL_REWIND_MAX = 8, /* tokens that model_state_rewind() can always take back */
     MODEL_CHUNK_MAX = 512 /* model_forward() works through longer batches in steps of so many tokens */

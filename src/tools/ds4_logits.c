@@ -170,8 +170,10 @@ int main(int argc, char **argv)
     int status = parse(&a, argc, argv);
     if (status != 0)
         return status < 0 ? 0 : status;
-    if (!(a.ids[0] == '@' ? read_id_file(a.ids + 1, &ids) : read_ids(a.ids, &ids)))
-        return wrong("%s: not a list of token ids", a.ids);
+    if (!(a.ids[0] == '@' ? read_id_file(a.ids + 1, &ids) : read_ids(a.ids, &ids))) {
+        status = wrong("%s: not a list of token ids", a.ids);
+        goto out;
+    }
     status = 2;
     if (startup(&err) != DS4_OK || model_open(&m, a.model, &a.options, &err) != DS4_OK) {
         startup_complain("ds4-logits", a.model, err.text);

@@ -8,7 +8,8 @@ import sys
 import tempfile
 import unittest
 
-import numpy as np
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads would only wait for each other
+import numpy as np  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "oracle"))
@@ -110,6 +111,16 @@ class Exactness(unittest.TestCase):
             with self.subTest(preset=preset):
                 self.assertLess(np.median(middle), PARITY)
                 self.assertLess(max(worst), 2e-2)
+
+    def test_ds4_mini(self):
+        """Weights in Q8_0 and F16, and a compression of 128: 150 tokens close the first such group."""
+        path = ROOT / "models" / "ds4-mini.gguf"
+        net, dice = reference.Network(path), np.random.default_rng(1)
+        tokens, want = self.clear(net, lambda: dice.integers(0, 2048, 150).tolist(), reference.Network.logits)
+        for kernels in self.kernels:
+            with self.subTest(kernels=kernels):
+                got = self.logits(path, tokens, "--parity", "--all", "--kernels", kernels)
+                self.assert_near(got, want, "logits")
 
     def test_the_same_bits_in_chunks_of_any_size_and_with_any_threads(self):
         for preset in ("mixed", "odd", "deep128", "rounding"):
