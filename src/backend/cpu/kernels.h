@@ -58,9 +58,6 @@ bool cpu_has(uint32_t needs); /* does this machine run it? */
 const cpu_kernels *cpu_kernels_find(const char *name);
 
 extern const cpu_kernels cpu_kernels_scalar;
-/* Lent to variants that have none of their own. */
-softmax_fn cpu_softmax_scalar;
-swiglu_fn cpu_swiglu_scalar;
 #if defined(__x86_64__)
 extern const cpu_kernels cpu_kernels_avx2;   /* AVX2, FMA, F16C */
 extern const cpu_kernels cpu_kernels_avx512; /* AVX-512 F, BW, DQ, VL, VNNI */

@@ -1,4 +1,4 @@
-/* The kernels in NEON: 4 lanes; part of every 64-bit Arm. */
+/* The kernels in NEON: 4 lanes, 32 registers, tiles of 4 rows and 4 vectors; part of every 64-bit Arm. */
 #include "backend/cpu/kernels.h"
 
 #if defined(__aarch64__)
@@ -7,107 +7,170 @@
 #include <arm_neon.h>
 #include <string.h>
 
-enum { LANES = 4 };
+#define ISA
+#define INLINE static inline __attribute__((always_inline))
 
-/* c is a multiple of four, so a Q8_0 block is never crossed. */
-typedef float32x4_t load_fn(const uint8_t *row, size_t c);
+enum { LANES = 4, TILE_ROWS = 4, TILE_X = 4 };
+typedef float32x4_t lanes;
 
-static inline float32x4_t load_f32(const uint8_t *row, size_t c)
+INLINE lanes v_load(const float *x)
 {
-    return vreinterpretq_f32_u8(vld1q_u8(row + 4 * c));
+    return vld1q_f32(x);
 }
 
-static inline float32x4_t load_f16(const uint8_t *row, size_t c)
+INLINE void v_store(float *x, lanes v)
 {
-    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(row + 2 * c)));
+    vst1q_f32(x, v);
 }
 
-static inline float32x4_t load_bf16(const uint8_t *row, size_t c)
+INLINE lanes v_set(float x)
 {
-    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(row + 2 * c)), 16));
+    return vdupq_n_f32(x);
 }
 
-static inline float32x4_t load_q8_0(const uint8_t *row, size_t c)
+INLINE lanes v_zero(void)
+{
+    return vdupq_n_f32(0.0f);
+}
+
+INLINE lanes v_add(lanes a, lanes b)
+{
+    return vaddq_f32(a, b);
+}
+
+INLINE lanes v_sub(lanes a, lanes b)
+{
+    return vsubq_f32(a, b);
+}
+
+INLINE lanes v_mul(lanes a, lanes b)
+{
+    return vmulq_f32(a, b);
+}
+
+INLINE lanes v_div(lanes a, lanes b)
+{
+    return vdivq_f32(a, b);
+}
+
+/* Comparisons with a NaN are false, so the second is taken: vminq_f32() would give the NaN. */
+INLINE lanes v_min(lanes a, lanes b)
+{
+    return vbslq_f32(vcltq_f32(a, b), a, b);
+}
+
+INLINE lanes v_max(lanes a, lanes b)
+{
+    return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+
+INLINE lanes v_fma(lanes a, lanes b, lanes c)
+{
+    return vfmaq_f32(c, a, b);
+}
+
+INLINE lanes v_fnma(lanes a, lanes b, lanes c)
+{
+    return vfmsq_f32(c, a, b);
+}
+
+INLINE lanes v_round(lanes x)
+{
+    return vrndnq_f32(x);
+}
+
+INLINE float sum_lanes(lanes v)
+{
+    return vaddvq_f32(v);
+}
+
+INLINE float max_lanes(lanes v)
+{
+    return vmaxvq_f32(v);
+}
+
+INLINE lanes load_last(const float *x, size_t n, float fill)
+{
+    float all[LANES] = { fill, fill, fill, fill };
+    memcpy(all, x, n * sizeof *x);
+    return vld1q_f32(all);
+}
+
+INLINE void store_last(float *out, size_t n, lanes v)
+{
+    float all[LANES];
+    vst1q_f32(all, v);
+    memcpy(out, all, n * sizeof *out);
+}
+
+INLINE lanes v_exp2(lanes sum, lanes k, lanes x, lanes least)
+{
+    const int32x4_t power = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(k), vdupq_n_s32(127)), 23);
+    const uint32x4_t scaled = vreinterpretq_u32_f32(vmulq_f32(sum, vreinterpretq_f32_s32(power)));
+    return vreinterpretq_f32_u32(vbicq_u32(scaled, vcltq_f32(x, least)));
+}
+
+/* --- weights ------------------------------------------------------------------------------------------------------- */
+
+INLINE lanes load_f16(const uint8_t *row, size_t i)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(row + 2 * i)));
+}
+
+INLINE lanes load_bf16(const uint8_t *row, size_t i)
+{
+    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(row + 2 * i)), 16));
+}
+
+INLINE lanes load_q8_0(const uint8_t *row, size_t i)
 {
     float values[LANES];
-    const uint8_t *block = row + c / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
-    const float d = quant_f16_to_f32((uint16_t)(block[0] | block[1] << 8));
-    for (size_t i = 0; i < LANES; i++)
-        values[i] = d * (float)(int8_t)block[2 + c % QUANT_Q8_BLOCK + i];
+    const uint8_t *at = row + i / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
+    const float d = quant_f16_to_f32((uint16_t)(at[0] | at[1] << 8));
+    for (size_t k = 0; k < LANES; k++)
+        values[k] = d * (float)(int8_t)at[2 + i % QUANT_Q8_BLOCK + k];
     return vld1q_f32(values);
 }
 
-static inline __attribute__((always_inline)) void tile(float *out, size_t stride, const uint8_t *const *rows,
-                                                       size_t n_rows, const float *const *x, size_t n_x, size_t n,
-                                                       uint32_t type, load_fn *load)
+/* --- Q8_0 blocks --------------------------------------------------------------------------------------------------- */
+
+typedef int8x16x2_t block;
+typedef float32x4_t sums;
+
+INLINE block load_block(const int8_t *q)
 {
-    for (size_t j = 0; j < n_x; j++)
-        for (size_t i = 0; i < n_rows; i++) {
-            float32x4_t acc = vdupq_n_f32(0.0f);
-            float last[LANES];
-            size_t c = 0;
-            for (; c + LANES <= n; c += LANES)
-                acc = vfmaq_f32(acc, load(rows[i], c), vld1q_f32(x[j] + c));
-            float sum = vaddvq_f32(acc);
-            if (c < n) { /* never with Q8_0 */
-                quant_row_to_f32(type, rows[i] + quant_row_bytes(type, c), last, n - c);
-                for (size_t k = c; k < n; k++)
-                    sum += last[k - c] * x[j][k];
-            }
-            out[j * stride + i] = sum;
-        }
+    return (block){ { vld1q_s8(q), vld1q_s8(q + 16) } };
 }
 
-#define TILE_OF(name, type)                                                                                            \
-    static void tile_##name(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows,                      \
-                            const float *const *x, size_t n_x, size_t n)                                               \
-    {                                                                                                                  \
-        tile(out, stride, rows, n_rows, x, n_x, n, type, load_##name);                                                 \
-    }
-TILE_OF(f32, QUANT_F32)
-TILE_OF(f16, QUANT_F16)
-TILE_OF(bf16, QUANT_BF16)
-TILE_OF(q8_0, QUANT_Q8_0)
+INLINE block block_extra(block x)
+{
+    return x; /* none is needed */
+}
 
-static inline int32_t dot_block(const int8_t *w, const int8_t *x)
+INLINE sums zero_sums(void)
+{
+    return vdupq_n_f32(0.0f);
+}
+
+INLINE sums add_block(sums acc, block w, block x, block unused, float scale)
 {
     int32x4_t sum = vdupq_n_s32(0);
-    for (size_t c = 0; c < QUANT_Q8_BLOCK; c += 8)
-        sum = vpadalq_s16(sum, vmull_s8(vld1_s8(w + c), vld1_s8(x + c)));
-    return vaddvq_s32(sum);
+    (void)unused;
+    for (size_t k = 0; k < 2; k++) {
+        sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(w.val[k]), vget_low_s8(x.val[k])));
+        sum = vpadalq_s16(sum, vmull_s8(vget_high_s8(w.val[k]), vget_high_s8(x.val[k])));
+    }
+    return vfmaq_n_f32(acc, vcvtq_f32_s32(sum), scale);
 }
 
-static void tile_q8_0_q8(float *out, size_t stride, const uint8_t *const *rows, size_t n_rows, const q8_vector *x,
-                         size_t n_x, size_t n)
+INLINE float total(sums acc)
 {
-    for (size_t j = 0; j < n_x; j++)
-        for (size_t i = 0; i < n_rows; i++) {
-            const uint8_t *block = rows[i];
-            float sum = 0.0f;
-            for (size_t b = 0; b < n / QUANT_Q8_BLOCK; b++, block += QUANT_Q8_BYTES) {
-                const float d = quant_f16_to_f32((uint16_t)(block[0] | block[1] << 8));
-                sum += d * x[j].d[b] * (float)dot_block((const int8_t *)block + 2, x[j].q + b * QUANT_Q8_BLOCK);
-            }
-            out[j * stride + i] = sum;
-        }
+    return vaddvq_f32(acc);
 }
 
-static void weighted_sum(float *out, const float *const *rows, const float *p, size_t n_rows, size_t dim)
-{
-    size_t c = 0;
-    for (; c + LANES <= dim; c += LANES) {
-        float32x4_t acc = vdupq_n_f32(0.0f);
-        for (size_t i = 0; i < n_rows; i++)
-            acc = vfmaq_n_f32(acc, vld1q_f32(rows[i] + c), p[i]);
-        vst1q_f32(out + c, acc);
-    }
-    for (; c < dim; c++) {
-        float sum = 0.0f;
-        for (size_t i = 0; i < n_rows; i++)
-            sum += p[i] * rows[i][c];
-        out[c] = sum;
-    }
-}
+#include "backend/cpu/kernels_lanes.h"
+
+/* --- quantising, sums of squares ----------------------------------------------------------------------------------- */
 
 static void quantise(const float *x, size_t n, int8_t *q, float *d)
 {
@@ -141,7 +204,7 @@ static double sum_squares(const float *x, size_t n)
 }
 
 const cpu_kernels cpu_kernels_neon = {
-    "neon",       CPU_NEON,     tile_f32, tile_f16,           tile_bf16,         tile_q8_0,
-    tile_q8_0_q8, weighted_sum, quantise, cpu_softmax_scalar, cpu_swiglu_scalar, sum_squares,
+    "neon",       CPU_NEON,     tile_f32, tile_f16, tile_bf16, tile_q8_0,
+    tile_q8_0_q8, weighted_sum, quantise, softmax,  swiglu,    sum_squares,
 };
 #endif

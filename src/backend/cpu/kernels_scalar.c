@@ -99,7 +99,7 @@ static void weighted_sum(float *out, const float *const *rows, const float *p, s
     }
 }
 
-void cpu_softmax_scalar(float *scores, size_t n, float scale, float sink)
+static void softmax(float *scores, size_t n, float scale, float sink)
 {
     float top = sink;
     for (size_t i = 0; i < n; i++) {
@@ -116,7 +116,7 @@ void cpu_softmax_scalar(float *scores, size_t n, float scale, float sink)
         scores[i] *= inverse;
 }
 
-void cpu_swiglu_scalar(float *out, const float *gate, const float *up, size_t n, float limit, float weight)
+static void swiglu(float *out, const float *gate, const float *up, size_t n, float limit, float weight)
 {
     for (size_t i = 0; i < n; i++) {
         float g = gate[i], u = up[i];
@@ -137,6 +137,6 @@ static double sum_squares(const float *x, size_t n)
 }
 
 const cpu_kernels cpu_kernels_scalar = {
-    "scalar",     CPU_BASELINE,        tile_f32,           tile_f16,          tile_bf16,   tile_q8_0, tile_q8_0_q8,
-    weighted_sum, quant_activation_q8, cpu_softmax_scalar, cpu_swiglu_scalar, sum_squares,
+    "scalar",     CPU_BASELINE,        tile_f32, tile_f16, tile_bf16,   tile_q8_0, tile_q8_0_q8,
+    weighted_sum, quant_activation_q8, softmax,  swiglu,   sum_squares,
 };
