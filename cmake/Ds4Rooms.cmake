@@ -53,7 +53,7 @@ endfunction()
 function(ds4_tests)
     file(GLOB support CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.c)
     add_library(ds4_test_support STATIC ${support})
-    target_link_libraries(ds4_test_support PUBLIC ds4_base ds4_gguf ds4_quant PkgConfig::CMOCKA)
+    target_link_libraries(ds4_test_support PUBLIC ds4_text ds4_quant PkgConfig::CMOCKA)
     target_include_directories(ds4_test_support PUBLIC ${CMAKE_SOURCE_DIR}/tests)
     add_executable(tiny-model ${CMAKE_SOURCE_DIR}/tests/e2e/write_tiny_model.c) # for tests/e2e
     target_link_libraries(tiny-model PRIVATE ds4_options ds4_test_support)
@@ -101,13 +101,15 @@ endfunction()
 
 # tests/fuzz/fuzz_NOUN.c defines LLVMFuzzerTestOneInput; corpora are in tests/fuzz/corpus/NOUN.
 function(ds4_fuzzers)
+    if(NOT TARGET ds4_test_support)
+        message(FATAL_ERROR "The fuzzers share helpers with the tests, which need cmocka (Debian: libcmocka-dev).")
+    endif()
     file(GLOB fuzzers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
     foreach(fuzzer ${fuzzers})
         get_filename_component(name ${fuzzer} NAME_WE)
         string(REPLACE "_" "-" target ${name})
         add_executable(${target} ${fuzzer})
-        target_link_libraries(${target} PRIVATE ds4_server ds4_options
-            $<TARGET_NAME_IF_EXISTS:ds4_test_support> -fsanitize=fuzzer)
+        target_link_libraries(${target} PRIVATE ds4_test_support ds4_server ds4_options -fsanitize=fuzzer)
         target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
         target_compile_definitions(${target} PRIVATE TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data"
             TEST_MODELS="${CMAKE_SOURCE_DIR}/models")

@@ -1,6 +1,6 @@
 /* What dsml.c writes, the parser reads back to the same arguments, and the grammar allows token by token. */
 #include "chat/template.h"
-#include "support/gguf_builder.h"
+#include "support/byte_tokenizer.h"
 #include "support/support.h"
 
 #include <stdlib.h>
@@ -8,30 +8,22 @@
 
 #define CLOSE "/\uff5cDSML\uff5cparameter>"
 
-static gguf_file *file;
-static text_tokenizer *tokenizer;
-static char *bytes;
+static byte_tokenizer fixture;
+static const text_tokenizer *tokenizer;
 
 static int open_tokenizer(void **state)
 {
     static const char *const merges[] = { "\" >", "\"> \u010a", "\">\u010a \u010a", "> \u010a", "< /", "p a", "= \"" };
-    gguf_builder b = { 0 };
-    size_t size;
     (void)state;
-    hash_start(NULL);
-    gb_tokenizer(&b, merges, sizeof merges / sizeof merges[0]);
-    bytes = gb_finish(&b, &size);
-    assert_int_equal(gguf_open_bytes(&file, bytes, size, NULL), DS4_OK);
-    assert_int_equal(text_tokenizer_open(&tokenizer, file, NULL, NULL), DS4_OK);
+    byte_tokenizer_open(&fixture, merges, sizeof merges / sizeof merges[0]);
+    tokenizer = fixture.tokenizer;
     return 0;
 }
 
 static int close_tokenizer(void **state)
 {
     (void)state;
-    text_tokenizer_close(tokenizer);
-    gguf_close(file);
-    free(bytes);
+    byte_tokenizer_close(&fixture);
     return 0;
 }
 

@@ -1,7 +1,7 @@
 /* The grammar of tool blocks: what it allows is canonical, what a model may choose under it is always a block that reads. */
 #include "chat/chat.h"
 #include "chat/json_scan.h"
-#include "support/gguf_builder.h"
+#include "support/byte_tokenizer.h"
 #include "support/support.h"
 
 #include <stdio.h>
@@ -10,9 +10,8 @@
 
 #define DSML "\uff5cDSML\uff5c"
 
-static gguf_file *file;
-static text_tokenizer *tokenizer;
-static char *bytes;
+static byte_tokenizer fixture;
+static const text_tokenizer *tokenizer;
 
 /* Tokens of one byte and a few that cross from tag to value, or from tag to tag. */
 static int open_tokenizer(void **state)
@@ -21,25 +20,16 @@ static int open_tokenizer(void **state)
         "i n",  "v o", "in vo", "t o",  "to o",  "\" >",  "\"> \u010a", "> \u010a",        "] }",
         "\" ,", "< /", "t r",   "tr u", "tru e", "\"> 7", "\"> x",      "\">\u010a \u010a"
     };
-    gguf_builder b = { 0 };
-    size_t size;
     (void)state;
-    hash_start(NULL);
-    gb_tokenizer(&b, merges, sizeof merges / sizeof merges[0]);
-    bytes = gb_finish(&b, &size);
-    assert_int_equal(gguf_open_bytes(&file, bytes, size, NULL), DS4_OK);
-    ds4_error err = { 0 };
-    if (text_tokenizer_open(&tokenizer, file, NULL, &err) != DS4_OK)
-        fail_msg("%s", err.text);
+    byte_tokenizer_open(&fixture, merges, sizeof merges / sizeof merges[0]);
+    tokenizer = fixture.tokenizer;
     return 0;
 }
 
 static int close_tokenizer(void **state)
 {
     (void)state;
-    text_tokenizer_close(tokenizer);
-    gguf_close(file);
-    free(bytes);
+    byte_tokenizer_close(&fixture);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* The output parser: what the model samples, and what a client sees of it; the same however the text is cut into tokens. */
 #include "chat/chat.h"
-#include "support/gguf_builder.h"
+#include "support/byte_tokenizer.h"
 #include "support/support.h"
 
 #include <stdio.h>
@@ -9,31 +9,23 @@
 
 #define DSML "\uff5cDSML\uff5c"
 
-static gguf_file *file;
-static text_tokenizer *tokenizer;
-static char *bytes;
+static byte_tokenizer fixture;
+static const text_tokenizer *tokenizer;
 
 /* Tokens of one byte, and merges for pairs of letters: two ways to cut the same text. */
 static int open_tokenizer(void **state)
 {
     static const char *const merges[] = { "i n", "v o", "in vo", "t o", "to o", "p a", "\u0120 a", "o l", "< /" };
-    gguf_builder b = { 0 };
-    size_t size;
     (void)state;
-    hash_start(NULL);
-    gb_tokenizer(&b, merges, sizeof merges / sizeof merges[0]);
-    bytes = gb_finish(&b, &size);
-    assert_int_equal(gguf_open_bytes(&file, bytes, size, NULL), DS4_OK);
-    assert_int_equal(text_tokenizer_open(&tokenizer, file, NULL, NULL), DS4_OK);
+    byte_tokenizer_open(&fixture, merges, sizeof merges / sizeof merges[0]);
+    tokenizer = fixture.tokenizer;
     return 0;
 }
 
 static int close_tokenizer(void **state)
 {
     (void)state;
-    text_tokenizer_close(tokenizer);
-    gguf_close(file);
-    free(bytes);
+    byte_tokenizer_close(&fixture);
     return 0;
 }
 

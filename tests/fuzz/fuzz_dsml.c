@@ -2,29 +2,20 @@
  * one JSON object, and as long as a model keeps to the grammar, the grammar has a next token for it. */
 #include "base/json.h"
 #include "chat/chat.h"
-#include "support/gguf_builder.c"
+#include "support/byte_tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FIRST_BYTE = 9 };
 
-static text_tokenizer *the_tokenizer(void)
+static const text_tokenizer *the_tokenizer(void)
 {
     static const char *const merges[] = { "i n",  "v o", "in vo", "p a", "r a",  "pa ra",
                                           "\" >", "< /", "n a",   "m e", "na me" };
-    static text_tokenizer *t;
-    static gguf_file *file; /* both must be reachable as long as the tokenizer is */
-    static char *bytes;
-    if (!t) {
-        gguf_builder b = { 0 };
-        size_t size;
-        hash_start(NULL);
-        gb_tokenizer(&b, merges, sizeof merges / sizeof merges[0]);
-        bytes = gb_finish(&b, &size);
-        if (gguf_open_bytes(&file, bytes, size, NULL) != DS4_OK || text_tokenizer_open(&t, file, NULL, NULL) != DS4_OK)
-            abort();
-    }
-    return t;
+    static byte_tokenizer t;
+    if (!t.tokenizer)
+        byte_tokenizer_open(&t, merges, sizeof merges / sizeof merges[0]);
+    return t.tokenizer;
 }
 
 typedef struct record {

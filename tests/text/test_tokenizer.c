@@ -1,4 +1,5 @@
 /* The tokenizer against protocol specification 1: the split, the merges, and what text can never become. */
+#include "support/byte_tokenizer.h"
 #include "support/gguf_builder.h"
 #include "support/support.h"
 #include "text/vocabulary.h"
@@ -12,31 +13,21 @@ static const char *const merges[] = {
 };
 enum { N_MERGES = sizeof merges / sizeof merges[0], FIRST_BYTE = 9, FIRST_MERGE = 9 + 256 };
 
-static gguf_file *file;
-static text_tokenizer *tokenizer;
-static char *bytes;
+static byte_tokenizer fixture;
+static const text_tokenizer *tokenizer;
 
 static int open_tokenizer(void **state)
 {
-    gguf_builder b = { 0 };
-    size_t size;
-    ds4_error err = { 0 };
     (void)state;
-    gb_tokenizer(&b, merges, N_MERGES);
-    bytes = gb_finish(&b, &size);
-    assert_int_equal(hash_start(NULL), DS4_OK);
-    assert_int_equal(gguf_open_bytes(&file, bytes, size, &err), DS4_OK);
-    if (text_tokenizer_open(&tokenizer, file, NULL, &err) != DS4_OK)
-        fail_msg("%s", err.text);
+    byte_tokenizer_open(&fixture, merges, N_MERGES);
+    tokenizer = fixture.tokenizer;
     return 0;
 }
 
 static int close_tokenizer(void **state)
 {
     (void)state;
-    text_tokenizer_close(tokenizer);
-    gguf_close(file);
-    free(bytes);
+    byte_tokenizer_close(&fixture);
     return 0;
 }
 
@@ -338,7 +329,7 @@ static parts good_parts(void)
     size_t position = 0;
     slice text;
     p = (parts){ .model = "gpt2", .pre = "joyai-llm" };
-    while (gguf_next_string(gguf_value_find(file, "tokenizer.ggml.tokens"), &position, &text)) {
+    while (gguf_next_string(gguf_value_find(fixture.file, "tokenizer.ggml.tokens"), &position, &text)) {
         snprintf(p.texts[p.n_tokens], sizeof p.texts[0], "%.*s", (int)text.size, text.data);
         p.types[p.n_tokens++] = p.n_types < FIRST_BYTE ? 3 : 1;
         p.n_types++;
