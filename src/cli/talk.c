@@ -16,7 +16,8 @@
 enum { HISTORY_MAX = 1000 };
 
 static const char program[] = "ds4";
-static volatile sig_atomic_t interrupted;
+/* Set by the handler on one thread, read by callbacks on another: a sig_atomic_t would not do. */
+static atomic_int interrupted;
 
 static void on_interrupt(int number)
 {

@@ -6,6 +6,7 @@ import re
 import select
 import shutil
 import tempfile
+import termios
 import time
 import unittest
 
@@ -37,6 +38,13 @@ class Terminal:
                 self.text += data
         said, self.text = self.text[:match.end()], self.text[match.end():]
         return said
+
+    def wait_for_editor(self):
+        """Until the line editor reads keys: before, the terminal itself would echo them, and a Ctrl-C could come too early."""
+        end = time.monotonic() + 60
+        while termios.tcgetattr(self.fd)[3] & termios.ECHO:
+            assert time.monotonic() < end, "the terminal stays in its cooked mode"
+            time.sleep(0.01)
 
     def type(self, keys):
         os.write(self.fd, keys)
@@ -76,6 +84,7 @@ class Interactive(unittest.TestCase):
         t = Terminal(self.home, *GREEDY)
         t.expect(b"ds4> $")
         for _ in range(3):
+            t.wait_for_editor()
             t.type(b"half a thou")
             t.expect(b"half a thou")
             t.type(CTRL_C)
