@@ -4,6 +4,9 @@
 #include "chat/chat.h"
 #include "support/byte_tokenizer.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FIRST_BYTE = 9 };

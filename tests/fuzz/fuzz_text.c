@@ -2,6 +2,9 @@
 #include "support/byte_tokenizer.h"
 #include "text/text.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const text_tokenizer *the_tokenizer(void)
