@@ -24,8 +24,8 @@ DS4_API const char *ds4_version(void);
 typedef struct ds4 ds4; /* a loaded model with its scheduler and store */
 
 typedef struct ds4_options {
-    const char *model_path;  /* a GGUF file; required */
-    uint32_t n_ctx;          /* longest conversation in tokens; default 32768, clamped to the trained context */
+    const char *model_path; /* a GGUF file; required */
+    uint32_t n_ctx; /* longest conversation in tokens, at most the trained context; 0: 32768, or the trained context */
     uint32_t n_threads;      /* 0: automatic */
     uint32_t n_sequences;    /* conversations kept in memory and decoded together; default 4 */
     const char *kv_disk_dir; /* where checkpoints live; NULL: nowhere */

@@ -21,7 +21,7 @@ const char *ds4_version(void)
 
 ds4_options ds4_options_default(void)
 {
-    return (ds4_options){ .n_ctx = 32768, .n_sequences = 4 };
+    return (ds4_options){ .n_sequences = 4 };
 }
 
 ds4_generation ds4_generation_default(void)

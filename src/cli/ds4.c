@@ -33,7 +33,7 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_TEXT, "--prompt-file", NULL, "FILE", "the same from a file", &s->prompt_file, 0, 0 },
         { OPTION_TEXT, "--system", "-sys", "TEXT", "system text; empty: none (You are a helpful assistant)", &s->system,
           0, 0 },
-        { OPTION_U32, "--ctx", "-c", "N", "context in tokens (32768)", &s->n_ctx, 16, 1 << 30 },
+        { OPTION_U32, "--ctx", "-c", "N", "context in tokens (32768, or the trained context)", &s->n_ctx, 16, 1 << 30 },
         { OPTION_U32, "--tokens", "-n", "N", "longest answer (50000; 64 with --dump-logprobs)", &s->n_tokens, 1,
           1 << 30 },
         { OPTION_REAL, "--temp", NULL, "F", "temperature; 0: the most likely token (1)", &s->temperature, 0, 100 },
@@ -101,13 +101,9 @@ int main(int argc, char **argv)
 {
     char path[4096], *text = NULL;
     ds4_error err = { 0 };
-    settings s = { .system = "You are a helpful assistant",
-                   .n_ctx = 32768,
-                   .n_top = 20,
-                   .temperature = 1,
-                   .top_p = 1,
-                   .min_p = 0.05,
-                   .think = true };
+    settings s = {
+        .system = "You are a helpful assistant", .n_top = 20, .temperature = 1, .top_p = 1, .min_p = 0.05, .think = true
+    };
     int code = read_options(&s, argc, argv);
     if (code == 0 && s.backend && strcmp(s.backend, "cpu") != 0)
         code = options_wrong(program, "--backend %s: this build has only cpu", s.backend);

@@ -82,8 +82,9 @@ int dump_model(const char *model_path)
         n_csa += c->ratios[i] == MODEL_CSA_RATIO;
         n_hca += c->ratios[i] != 0 && c->ratios[i] != MODEL_CSA_RATIO;
     }
-    printf("file        %s (%.1f MiB, %" PRIu64 " tensors)\n", model_path, (double)gguf_file_bytes(file) / 1048576.0,
+    printf("file        %s (%.1f MiB, %" PRIu64 " tensors", model_path, (double)gguf_file_bytes(file) / 1048576.0,
            gguf_n_tensors(file));
+    printf(gguf_n_parts(file) > 1 ? ", %" PRIu32 " parts)\n" : ")\n", gguf_n_parts(file));
     printf("parameters  %.1f M\n", (double)n_params / 1e6);
     printf("layers      %u: %u sliding, %u CSA, %u HCA; %u hash-routed\n", c->n_layers, n_window, n_csa, n_hca,
            c->n_hash_layers);

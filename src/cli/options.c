@@ -31,6 +31,7 @@ static void print_help(const char *usage, const option_spec *specs)
                  o->value ? " " : "", o->value ? o->value : "");
         printf("  %-30s %s\n", left, o->help);
     }
+    printf("  %-30s %s\n  %-30s %s\n", "-h, --help", "this list", "--version", "the program's version");
 }
 
 static bool takes_value(option_kind kind)
@@ -130,6 +131,10 @@ int options_parse(const char *program, const char *usage, const option_spec *spe
         const char *value;
         if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
             print_help(usage, specs);
+            return EXIT_HELP;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            printf("%s %s\n", program, DS4_VERSION);
             return EXIT_HELP;
         }
         const option_spec *o = find(specs, argv[i], &value);

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEGMENT_TOKENS_DEFAULT = 1024, SHUTDOWN_DEFAULT_MS = 3000 };
+enum { SEGMENT_TOKENS_DEFAULT = 1024, SHUTDOWN_DEFAULT_MS = 3000, N_CTX_DEFAULT = 32768 };
 
 engine_options engine_options_default(void)
 {
-    return (engine_options){ .n_ctx = 32768, .kv_shutdown_ms = SHUTDOWN_DEFAULT_MS };
+    return (engine_options){ .kv_shutdown_ms = SHUTDOWN_DEFAULT_MS };
 }
 
 /* A metadata string, or empty. */
@@ -57,9 +57,10 @@ static ds4_status describe(engine *e, const engine_options *options, ds4_error *
     }
     about->n_vocab = config->n_vocab;
     about->n_ctx_trained = config->n_ctx_trained;
-    about->n_ctx = options->n_ctx;
+    about->n_ctx = options->n_ctx ? options->n_ctx : N_CTX_DEFAULT;
     if (about->n_ctx_trained && about->n_ctx > about->n_ctx_trained) {
-        log_warning("context clamped from=%u to=%u why=trained-context", about->n_ctx, about->n_ctx_trained);
+        if (options->n_ctx) /* somebody asked for it */
+            log_warning("context clamped from=%u to=%u why=trained-context", about->n_ctx, about->n_ctx_trained);
         about->n_ctx = about->n_ctx_trained;
     }
     about->n_params = count_params(file);

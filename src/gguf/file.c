@@ -97,19 +97,14 @@ static ds4_status open_rest(gguf_file *file, const char *path, ds4_error *err)
 
 /* --- the door ---------------------------------------------------------------------------------------------------- */
 
-static ds4_status new_file(gguf_file **out, const char *path, uint32_t n_parts, ds4_error *err)
+static ds4_status new_file(gguf_file **out, uint32_t n_parts, ds4_error *err)
 {
     gguf_file *file = calloc(1, sizeof *file);
     if (file) {
-        file->path = strdup(path);
         file->parts = calloc(n_parts, sizeof *file->parts);
         file->n_parts = n_parts;
     }
-    if (!file || !file->path || !file->parts) {
-        if (file) {
-            free(file->path);
-            free(file->parts);
-        }
+    if (!file || !file->parts) {
         free(file);
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
     }
@@ -139,7 +134,7 @@ ds4_status gguf_open(gguf_file **out, const char *path, ds4_error *err)
     if (split && (count == 0 || count > PARTS_MAX))
         return ds4_fail(err, DS4_ERR_UNSUPPORTED, "a set of %" PRIu32 " files is not supported (at most %d)", count,
                         PARTS_MAX);
-    ds4_status status = new_file(&file, path, split ? count : 1, err);
+    ds4_status status = new_file(&file, split ? count : 1, err);
     if (status != DS4_OK)
         return status;
     status = open_part(file, 0, path, err);
@@ -165,7 +160,7 @@ ds4_status gguf_open_bytes(gguf_file **out, const void *bytes, size_t size, ds4_
 {
     gguf_file *file = NULL;
     *out = NULL;
-    ds4_status status = new_file(&file, "(memory)", 1, err);
+    ds4_status status = new_file(&file, 1, err);
     if (status != DS4_OK)
         return status;
     file->parts[0].bytes = bytes;
@@ -193,13 +188,7 @@ void gguf_close(gguf_file *file)
     name_map_free(&file->names);
     free(file->tensors);
     free(file->parts);
-    free(file->path);
     free(file);
-}
-
-const char *gguf_path(const gguf_file *file)
-{
-    return file->path;
 }
 
 uint64_t gguf_file_bytes(const gguf_file *file)

@@ -88,7 +88,6 @@ ds4_status gguf_open(gguf_file **out, const char *path, ds4_error *err);
 ds4_status gguf_open_bytes(gguf_file **out, const void *bytes, size_t size, ds4_error *err);
 void gguf_close(gguf_file *file); /* NULL is fine */
 
-const char *gguf_path(const gguf_file *file);    /* as given; "(memory)" for bytes */
 uint64_t gguf_file_bytes(const gguf_file *file); /* of all parts */
 uint32_t gguf_n_parts(const gguf_file *file);    /* files of a split set; 1 otherwise */
 /* What deserves a line in the log although the file is usable ("64 unused bytes at the end"); NULL if nothing. */

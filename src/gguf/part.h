@@ -38,7 +38,6 @@ typedef struct gguf_part {
 } gguf_part;
 
 struct gguf_file {
-    char *path;
     gguf_part *parts; /* [n_parts] */
     uint32_t n_parts;
     gguf_tensor *tensors; /* [n_tensors], of all parts in order */

@@ -109,7 +109,6 @@ ds4_status model_state_new(model_state **out, model *m, uint32_t n_ctx, ds4_erro
 void model_state_free(model_state *state);  /* NULL is fine */
 void model_state_reset(model_state *state); /* to position 0, as if new; also the way out of "bad" */
 uint32_t model_state_length(const model_state *state);
-uint32_t model_state_capacity(const model_state *state); /* n_ctx */
 /* Back to n tokens, as if the later ones had never been seen. At most MODEL_REWIND_MAX below the greatest length since the
  * last reset or commit, and never below a commit: otherwise UNSUPPORTED and nothing changes. */
 ds4_status model_state_rewind(model_state *state, uint32_t n, ds4_error *err);

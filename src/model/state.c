@@ -100,11 +100,6 @@ uint32_t model_state_length(const model_state *s)
     return s->n;
 }
 
-uint32_t model_state_capacity(const model_state *s)
-{
-    return s->n_ctx;
-}
-
 ds4_status model_state_rewind(model_state *s, uint32_t n, ds4_error *err)
 {
     if (s->bad)

@@ -72,6 +72,9 @@ static int parse(arguments *a, int argc, char **argv)
             a->options.kv_rounding = parity.kv_rounding;
             a->options.index_rounding = parity.index_rounding;
             a->options.act = parity.act;
+        } else if (strcmp(name, "--version") == 0) {
+            printf("ds4-logits %s\n", DS4_VERSION);
+            return -1;
         } else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
             fputs(usage, stdout);
             return -1;

@@ -69,7 +69,10 @@ class Ds4(unittest.TestCase):
         self.assertIn("needs a prompt", self.run_ds4("--dump-tokens", code=2).stderr)
         self.assertIn("/nonexistent", self.run_ds4("-m", "/nonexistent", "-p", "x", code=2).stderr)
         self.assertIn("the context holds 64", self.run_ds4("-p", "word " * 300, "-c", "64", code=1).stderr)
+        self.assertIn("context clamped from=9000 to=8192", self.run_ds4("-p", "Hi", "-n", "1", "-c", "9000", "-v").stderr)
+        self.assertNotIn("clamped", self.run_ds4("-p", "Hi", "-n", "1", "-v").stderr, "nobody asked for more")
         self.assertIn("usage: ds4", self.run_ds4("--help").stdout)
+        self.assertRegex(self.run_ds4("--version").stdout, r"^ds4 \d+\.\d+\.\d+\n$")
 
     def test_numbers_are_decimal(self):
         for value in ("0x400", "1e3", "-5", "+5", " 5", "5k", "", "99999999999999999999"):
