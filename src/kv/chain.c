@@ -30,11 +30,6 @@ void kv_chain_reset(kv_chain *c)
     hash_random(&c->lineage, sizeof c->lineage);
 }
 
-uint64_t kv_chain_length(const kv_chain *c)
-{
-    return c->n;
-}
-
 uint64_t kv_chain_segments(const kv_chain *c)
 {
     return c->n / c->store->options.segment_tokens;
@@ -85,11 +80,6 @@ void kv_chain_truncate(kv_chain *c, uint64_t n_tokens)
 void kv_chain_taint(kv_chain *c)
 {
     c->tainted = true;
-}
-
-kv_key kv_chain_segment_key(kv_chain *c, uint64_t i_segment)
-{
-    return c->keys[i_segment];
 }
 
 kv_key kv_chain_frontier_key(kv_chain *c)

@@ -1,6 +1,5 @@
 /* kv/find.c - the longest checkpoint that is a prefix of a prompt: kvstore specification, section 6. */
 #include "base/clock.h"
-#include "base/cursor.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "kv/store.h"
