@@ -35,25 +35,21 @@ uint64_t kv_chain_segments(const kv_chain *c)
     return c->n / c->store->options.segment_tokens;
 }
 
+/* Room for n tokens and the keys of their segments. */
 static bool reserve(kv_chain *c, size_t n)
 {
-    const size_t n_keys = n / c->store->options.segment_tokens;
-    if (n > c->capacity) {
-        const size_t capacity = n + n / 2 + 256;
-        uint32_t *tokens = realloc(c->tokens, capacity * sizeof *tokens);
-        if (!tokens)
-            return false;
-        c->tokens = tokens;
-        c->capacity = capacity;
-    }
-    if (n_keys > c->keys_capacity) {
-        const size_t capacity = n_keys + n_keys / 2 + 8;
-        kv_key *keys = realloc(c->keys, capacity * sizeof *keys);
-        if (!keys)
-            return false;
-        c->keys = keys;
-        c->keys_capacity = capacity;
-    }
+    const size_t capacity = n + n / 2 + 256;
+    if (n <= c->capacity)
+        return true;
+    uint32_t *tokens = realloc(c->tokens, capacity * sizeof *tokens);
+    if (!tokens)
+        return false;
+    c->tokens = tokens;
+    kv_key *keys = realloc(c->keys, (capacity / c->store->options.segment_tokens + 1) * sizeof *keys);
+    if (!keys)
+        return false;
+    c->keys = keys;
+    c->capacity = capacity;
     return true;
 }
 
