@@ -30,35 +30,26 @@ void kv_chain_reset(kv_chain *c)
     hash_random(&c->lineage, sizeof c->lineage);
 }
 
-uint64_t kv_chain_length(const kv_chain *c)
-{
-    return c->n;
-}
-
 uint64_t kv_chain_segments(const kv_chain *c)
 {
     return c->n / c->store->options.segment_tokens;
 }
 
+/* Room for n tokens and the keys of their segments. */
 static bool reserve(kv_chain *c, size_t n)
 {
-    const size_t n_keys = n / c->store->options.segment_tokens;
-    if (n > c->capacity) {
-        const size_t capacity = n + n / 2 + 256;
-        uint32_t *tokens = realloc(c->tokens, capacity * sizeof *tokens);
-        if (!tokens)
-            return false;
-        c->tokens = tokens;
-        c->capacity = capacity;
-    }
-    if (n_keys > c->keys_capacity) {
-        const size_t capacity = n_keys + n_keys / 2 + 8;
-        kv_key *keys = realloc(c->keys, capacity * sizeof *keys);
-        if (!keys)
-            return false;
-        c->keys = keys;
-        c->keys_capacity = capacity;
-    }
+    const size_t capacity = n + n / 2 + 256;
+    if (n <= c->capacity)
+        return true;
+    uint32_t *tokens = realloc(c->tokens, capacity * sizeof *tokens);
+    if (!tokens)
+        return false;
+    c->tokens = tokens;
+    kv_key *keys = realloc(c->keys, (capacity / c->store->options.segment_tokens + 1) * sizeof *keys);
+    if (!keys)
+        return false;
+    c->keys = keys;
+    c->capacity = capacity;
     return true;
 }
 
@@ -85,11 +76,6 @@ void kv_chain_truncate(kv_chain *c, uint64_t n_tokens)
 void kv_chain_taint(kv_chain *c)
 {
     c->tainted = true;
-}
-
-kv_key kv_chain_segment_key(kv_chain *c, uint64_t i_segment)
-{
-    return c->keys[i_segment];
 }
 
 kv_key kv_chain_frontier_key(kv_chain *c)

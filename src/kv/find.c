@@ -1,6 +1,5 @@
 /* kv/find.c - the longest checkpoint that is a prefix of a prompt: kvstore specification, section 6. */
 #include "base/clock.h"
-#include "base/cursor.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "kv/store.h"
@@ -83,27 +82,32 @@ static void keep(search *q, const kv_object *o)
     q->found[at] = (candidate){ o->key, o->parent, o->begin, o->end };
 }
 
+/* Under the lock. Does the object name a beginning of the prompt that may be restored? */
+static bool is_candidate(const search *q, const kv_object *o)
+{
+    const kv_store *s = q->s;
+    const size_t depth = (size_t)(o->begin / s->options.segment_tokens);
+    if (o->kind != KV_KIND_FRONTIER || o->excluded || o->end > q->n || (o->end == q->n && !o->logits) ||
+        o->end < q->min_tokens || depth > q->stem)
+        return false;
+    const kv_key *stem = depth ? &q->keys[depth - 1] : &s->root;
+    if (!hash_key_equal(&o->parent, stem))
+        return false;
+    const kv_key key = kv_key_frontier(&s->secret, stem, q->tokens + o->begin, (size_t)(o->end - o->begin));
+    return hash_key_equal(&key, &o->key);
+}
+
 static void collect(search *q)
 {
     kv_store *s = q->s;
-    const size_t N = s->options.segment_tokens;
     while (q->stem < q->n_keys && is_there(s, &q->keys[q->stem], KV_KIND_SEGMENT))
         q->stem++;
     q->why = q->stem ? "no-frontier" : "no-stem";
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->index.n_slots; i++)
-        for (const kv_object *o = s->index.slots[i]; o; o = o->next) {
-            const size_t depth = (size_t)(o->begin / N);
-            if (o->kind != KV_KIND_FRONTIER || o->excluded || o->end > q->n || (o->end == q->n && !o->logits) ||
-                o->end < q->min_tokens || depth > q->stem)
-                continue;
-            const kv_key *stem = depth ? &q->keys[depth - 1] : &s->root;
-            if (!hash_key_equal(&o->parent, stem))
-                continue;
-            const kv_key key = kv_key_frontier(&s->secret, stem, q->tokens + o->begin, (size_t)(o->end - o->begin));
-            if (hash_key_equal(&key, &o->key))
+        for (const kv_object *o = s->index.slots[i]; o; o = o->next)
+            if (is_candidate(q, o))
                 keep(q, o);
-        }
     pthread_mutex_unlock(&s->lock);
 }
 

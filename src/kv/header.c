@@ -186,11 +186,3 @@ hash_digest kv_header_payload_digest(const kv_header *h)
         memcpy(all + 16 * (size_t)i, h->entries[i].digest.bytes, 16);
     return hash_bytes(all, 16 * (size_t)h->n_sections);
 }
-
-const kv_entry *kv_header_entry(const kv_header *h, uint32_t type)
-{
-    for (uint32_t i = 0; i < h->n_sections; i++)
-        if (h->entries[i].type == type)
-            return &h->entries[i];
-    return NULL;
-}

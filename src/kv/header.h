@@ -53,7 +53,5 @@ kv_finding kv_header_check_identity(const kv_header *header, const kv_layout *la
 kv_finding kv_header_check_table(const kv_header *header, const kv_layout *layout, const kv_key *name, uint16_t kind);
 /* The digest over the digests of the table. */
 hash_digest kv_header_payload_digest(const kv_header *header);
-/* The entry of that type, or NULL. */
-const kv_entry *kv_header_entry(const kv_header *header, uint32_t type);
 
 #endif

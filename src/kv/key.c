@@ -42,24 +42,25 @@ kv_key kv_key_root(const kv_key *secret, const uint8_t fingerprint[32], uint32_t
     return end(&s);
 }
 
-kv_key kv_key_segment(const kv_key *secret, const kv_key *parent, const uint32_t *tokens, size_t n)
+/* The name of tokens that stand on a parent. */
+static kv_key child(const kv_key *secret, const char tag[3], const kv_key *parent, const uint32_t *tokens, size_t n)
 {
     hash_stream s;
     hash_stream_begin(&s, secret->bytes);
-    hash_stream_add(&s, "seg", 3);
+    hash_stream_add(&s, tag, 3);
     hash_stream_add(&s, parent->bytes, sizeof parent->bytes);
     add_tokens(&s, tokens, n);
     return end(&s);
 }
 
+kv_key kv_key_segment(const kv_key *secret, const kv_key *parent, const uint32_t *tokens, size_t n)
+{
+    return child(secret, "seg", parent, tokens, n);
+}
+
 kv_key kv_key_frontier(const kv_key *secret, const kv_key *stem, const uint32_t *tail, size_t n)
 {
-    hash_stream s;
-    hash_stream_begin(&s, secret->bytes);
-    hash_stream_add(&s, "frn", 3);
-    hash_stream_add(&s, stem->bytes, sizeof stem->bytes);
-    add_tokens(&s, tail, n);
-    return end(&s);
+    return child(secret, "frn", stem, tail, n);
 }
 
 kv_key kv_key_plan(const kv_key *keys, size_t n)

@@ -146,13 +146,11 @@ ds4_status kv_chain_adopt(kv_chain *chain, const kv_plan *plan, ds4_error *err);
 /* The state turned out to be non-finite: every draft is refused until kv_chain_reset() (F47). */
 void kv_chain_taint(kv_chain *chain);
 
-uint64_t kv_chain_length(const kv_chain *chain);   /* tokens */
 uint64_t kv_chain_segments(const kv_chain *chain); /* whole segments */
 /* Hints, from memory only: is there no need to save this? False also when we do not know. Any N; never blocks long. */
 bool kv_chain_has_segment(kv_chain *chain, uint64_t i_segment);
-bool kv_chain_has_frontier(kv_chain *chain); /* at kv_chain_length() */
-/* The key of whole segment i (i < kv_chain_segments()), or of the frontier at the present length. */
-kv_key kv_chain_segment_key(kv_chain *chain, uint64_t i_segment);
+bool kv_chain_has_frontier(kv_chain *chain); /* at the chain's length */
+/* The key of the frontier at the chain's length. */
 kv_key kv_chain_frontier_key(kv_chain *chain);
 
 /* ---- saving ---- */
@@ -161,7 +159,7 @@ kv_key kv_chain_frontier_key(kv_chain *chain);
  * Errors: NO_SPACE (the queue is full, the store is read-only or backing off: skip this save), ARGUMENT (the position
  * disagrees with the chain; F8), STATE_BAD (tainted), NO_MEMORY. *out is NULL after any error. */
 ds4_status kv_draft_segment(kv_draft **out, kv_chain *chain, uint64_t i_segment, ds4_error *err);
-/* The frontier at `position`, which must be kv_chain_length() and at least 1. `logits`: a LOGITS section will come. */
+/* The frontier at `position`, which must be the chain's length and at least 1. `logits`: a LOGITS section will come. */
 ds4_status kv_draft_frontier(kv_draft **out, kv_chain *chain, uint64_t position, bool logits, ds4_error *err);
 
 /* Where to put the bytes of one section: exactly `size` bytes, 4096-aligned, zeroed, valid until the draft is submitted
@@ -225,8 +223,6 @@ const uint32_t *kv_plan_token_ids(const kv_plan *plan); /* [kv_plan_tokens()] */
 uint64_t kv_plan_segments(const kv_plan *plan);
 const kv_part *kv_plan_segment(const kv_plan *plan, uint64_t i_segment);
 const kv_part *kv_plan_frontier(const kv_plan *plan);
-bool kv_plan_has_logits(const kv_plan *plan);
-uint64_t kv_plan_bytes(const kv_plan *plan); /* read from disk */
 /* One line for logs and errors: "n=81920 stem=80 tail=0 key=3fa9c1d2e4b0". */
 void kv_plan_describe(const kv_plan *plan, char *out, size_t size);
 

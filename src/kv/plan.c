@@ -36,16 +36,6 @@ const kv_part *kv_plan_frontier(const kv_plan *p)
     return &p->frontier.part;
 }
 
-bool kv_plan_has_logits(const kv_plan *p)
-{
-    return kv_part_section(&p->frontier.part, KV_SECTION_LOGITS) != NULL;
-}
-
-uint64_t kv_plan_bytes(const kv_plan *p)
-{
-    return p->bytes;
-}
-
 void kv_plan_describe(const kv_plan *p, char *out, size_t size)
 {
     char hex[HASH_KEY_HEX];

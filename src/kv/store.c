@@ -132,6 +132,17 @@ static void start_threads(kv_store *s)
         log_warning("kv read-only: no thread for the writer");
 }
 
+/* What is left when no thread runs. */
+static void free_store(kv_store *s)
+{
+    kv_index_clear(&s->index);
+    free(s->verdicts.list);
+    kv_disk_close(&s->disk);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
 ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *err)
 {
     ds4_error inner = { 0 };
@@ -154,15 +165,11 @@ ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *e
         status = settle_record(s, &inner);
     }
     if (status != DS4_OK) {
-        kv_disk_close(&s->disk);
-        pthread_cond_destroy(&s->changed);
-        pthread_mutex_destroy(&s->lock);
-        free(s);
+        free_store(s);
         return ds4_fail(err, status, "%s", inner.text);
     }
     s->secret = kv_key_secret(s->record.salt, "");
     s->root = kv_key_root(&s->secret, s->options.fingerprint, s->options.segment_tokens);
-    s->metrics.read_only = s->disk.read_only;
     kv_verdicts_load(s);
     kv_intents_settle(s, 0);
     kv_sweep(s);
@@ -184,16 +191,23 @@ bool kv_flush(kv_store *s, int64_t timeout_us)
     return done;
 }
 
+/* Under the lock. A frontier with a newer one of its chain behind it. */
+static bool is_replaced(const kv_draft *d)
+{
+    if (d->extent.kind != KV_KIND_FRONTIER)
+        return false;
+    for (const kv_draft *later = d->next; later; later = later->next)
+        if (later->chain == d->chain && later->extent.kind == KV_KIND_FRONTIER)
+            return true;
+    return false;
+}
+
 /* Under the lock. The newest frontiers and what they stand on come first: of older ones of a chain nothing is kept. */
 static void prefer_newest(kv_store *s)
 {
     for (kv_draft **at = &s->head, *previous = NULL; *at;) {
         kv_draft *d = *at;
-        bool replaced = false;
-        for (const kv_draft *later = d->next; later && d->extent.kind == KV_KIND_FRONTIER && !replaced;
-             later = later->next)
-            replaced = later->chain == d->chain && later->extent.kind == KV_KIND_FRONTIER;
-        if (!replaced) {
+        if (!is_replaced(d)) {
             previous = d;
             at = &d->next;
             continue;
@@ -225,12 +239,7 @@ void kv_store_close(kv_store *s, int64_t drain_us)
         pthread_join(s->writer, NULL);
     if (s->has_scanner)
         pthread_join(s->scanner, NULL);
-    kv_index_clear(&s->index);
-    free(s->verdicts.list);
-    kv_disk_close(&s->disk);
-    pthread_cond_destroy(&s->changed);
-    pthread_mutex_destroy(&s->lock);
-    free(s);
+    free_store(s);
 }
 
 /* ---- figures ---- */

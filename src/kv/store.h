@@ -146,9 +146,8 @@ void kv_plan_hold(kv_plan *plan, int delta); /* references on all its objects: n
 struct kv_chain {
     kv_store *store;
     uint32_t *tokens; /* [n] */
+    kv_key *keys;     /* [n / N] */
     size_t n, capacity;
-    kv_key *keys; /* [n / N] */
-    size_t keys_capacity;
     uint64_t lineage;
     bool tainted;
 };

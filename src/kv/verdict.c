@@ -28,12 +28,10 @@ static kv_verdict *find(kv_store *s, const kv_key *key, const hash_digest *diges
     return NULL;
 }
 
-/* Under the lock. A full memory forgets the oldest. */
-static kv_verdict *remember(kv_store *s, const kv_verdict *v)
+/* Where one more verdict goes, or NULL. A full memory gives up its oldest. */
+static kv_verdict *new_slot(kv_verdicts *all)
 {
-    kv_verdicts *all = &s->verdicts;
-    kv_verdict *slot = find(s, &v->key, &v->digest);
-    if (!slot && all->n == all->capacity && all->capacity < VERDICTS_MAX) {
+    if (all->n == all->capacity && all->capacity < VERDICTS_MAX) {
         const size_t capacity = all->capacity ? 2 * all->capacity : 64;
         kv_verdict *grown = realloc(all->list, capacity * sizeof *grown);
         if (!grown)
@@ -41,17 +39,26 @@ static kv_verdict *remember(kv_store *s, const kv_verdict *v)
         all->list = grown;
         all->capacity = capacity;
     }
-    if (!slot && all->n < all->capacity)
-        slot = &all->list[all->n++];
-    if (!slot) {
-        slot = &all->list[0];
-        for (size_t k = 1; k < all->n; k++)
-            if (all->list[k].time_ns < slot->time_ns)
-                slot = &all->list[k];
-    }
+    if (all->n < all->capacity)
+        return &all->list[all->n++];
+    kv_verdict *oldest = &all->list[0];
+    for (size_t k = 1; k < all->n; k++)
+        if (all->list[k].time_ns < oldest->time_ns)
+            oldest = &all->list[k];
+    return oldest;
+}
+
+/* Under the lock. False: no memory. */
+static bool remember(kv_store *s, const kv_verdict *v)
+{
+    kv_verdict *slot = find(s, &v->key, &v->digest);
+    if (!slot)
+        slot = new_slot(&s->verdicts);
+    if (!slot)
+        return false;
     *slot = *v;
-    s->metrics.poison_records = all->n;
-    return slot;
+    s->metrics.poison_records = s->verdicts.n;
+    return true;
 }
 
 static bool is_guilty(const kv_store *s, const kv_verdict *v)
@@ -115,7 +122,7 @@ static void add(kv_store *s, const kv_intent *intent, const kv_key *key, const h
     pthread_mutex_lock(&s->lock);
     const kv_verdict *old = find(s, key, digest);
     v.strikes = (old ? old->strikes : 0) + 1;
-    bool known = remember(s, &v) != NULL;
+    const bool known = remember(s, &v);
     s->metrics.poisoned_total++;
     pthread_mutex_unlock(&s->lock);
     if (!known)
@@ -225,30 +232,28 @@ static void take_away(kv_store *s, const kv_key *key, uint16_t kind, bool *moved
     pthread_mutex_unlock(&s->lock);
 }
 
-/* (F48) What was written from states that descend from the bad restore. */
-static void take_away_descendants(kv_store *s, const kv_intent *intent, bool *moved)
+/* Something that was written from a state that descends from the bad restore. False: there is nothing left. */
+static bool find_descendant(kv_store *s, const kv_intent *intent, kv_key *key, uint16_t *kind)
 {
-    for (;;) {
-        kv_key key;
-        uint16_t kind = 0;
-        pthread_mutex_lock(&s->lock);
-        for (size_t i = 0; i < s->index.n_slots && !kind; i++)
-            for (const kv_object *o = s->index.slots[i]; o; o = o->next)
-                if (o->lineage == intent->lineage && o->created_ns > intent->time_ns && !o->excluded) {
-                    key = o->key;
-                    kind = o->kind;
-                    break;
-                }
-        pthread_mutex_unlock(&s->lock);
-        if (!kind)
-            return;
-        take_away(s, &key, kind, moved);
+    const kv_object *o = NULL;
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->index.n_slots && !o; i++)
+        for (o = s->index.slots[i]; o; o = o->next)
+            if (o->lineage == intent->lineage && o->created_ns > intent->time_ns && !o->excluded)
+                break;
+    if (o) {
+        *key = o->key;
+        *kind = o->kind;
     }
+    pthread_mutex_unlock(&s->lock);
+    return o != NULL;
 }
 
 void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, const char *retry, double cost_s)
 {
     char hex[HASH_KEY_HEX];
+    kv_key key;
+    uint16_t kind;
     bool moved = true;
     for (uint32_t i = 0; i < intent->n_objects; i++) /* (3) */
         add(s, intent, &intent->objects[i].key, &intent->objects[i].digest, reason);
@@ -265,7 +270,8 @@ void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, c
     s->verdicts.lineages[s->verdicts.n_lineages++ % LINEAGES_MAX] =
         (kv_bad_lineage){ intent->lineage, intent->time_ns };
     pthread_mutex_unlock(&s->lock);
-    take_away_descendants(s, intent, &moved);
+    while (find_descendant(s, intent, &key, &kind)) /* (F48) */
+        take_away(s, &key, kind, &moved);
     kv_trim_quarantine(s);
     kv_breaker_open(s); /* says so at once */
     log_warning("kv condemned key=%.12s verdict=guilty quarantine=%s retry=%s cost=%.1fs objects=%" PRIu32, hex,

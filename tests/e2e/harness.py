@@ -5,6 +5,7 @@ Standard library only. The program and the model come from the environment of th
     DS4_MODEL   model file (default: models/ds4-mini.gguf)
 """
 import atexit
+import contextlib
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("DS4_BUILD", ROOT / "build-faults"))
@@ -118,24 +120,28 @@ class Server:
 
     # ---- requests
 
-    def get(self, path):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+    @contextlib.contextmanager
+    def request(self, method, path, body=None, headers={}, timeout=300):
+        """The answer as http.client gives it, on a connection of its own that lives as long as the `with`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            connection.request(method, path, body, headers)
+            yield connection.getresponse()
         finally:
             connection.close()
 
+    def get(self, path):
+        with self.request("GET", path, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+
+    def ask(self, body, path="/v1/chat/completions", timeout=300):
+        """A body as JSON: request() with its answer unread."""
+        return self.request("POST", path, json.dumps(body), {"Content-Type": "application/json"}, timeout)
+
     def post(self, body, path="/v1/chat/completions", timeout=300):
         """The status and the parsed answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-            answer = connection.getresponse()
+        with self.ask(body, path, timeout) as answer:
             return answer.status, json.loads(answer.read())
-        finally:
-            connection.close()
 
     def exact(self, messages, **more):
         """One greedy answer of the tiny model to the last bit: the text and the logarithm of each token's probability."""
@@ -161,11 +167,8 @@ class Server:
         body = {"messages": messages, "temperature": 0, "thinking": {"type": "disabled"}, "max_tokens": 24,
                 "stream": True, "stream_options": {"include_usage": True}}
         body.update(more)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         text, usage, finish = "", None, None
-        try:
-            connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
-            answer = connection.getresponse()
+        with self.ask(body) as answer:
             assert answer.status == 200, answer.read()
             for line in answer:
                 line = line.decode().strip()
@@ -179,8 +182,6 @@ class Server:
                     text += choice["delta"].get("content") or ""
                     finish = choice["finish_reason"] or finish
             return text, usage, finish
-        finally:
-            connection.close()
 
     def metric(self, name):
         """The value of a metric without labels, or the sum over its labels."""
@@ -206,6 +207,16 @@ class Server:
             assert time.monotonic() < end, f"the store's queue does not drain:\n{self.log()}"
             calm = calm + 1 if self.metric("ds4_kv_queue_jobs") == 0 else 0
             time.sleep(0.02)
+
+
+class ServerCase(unittest.TestCase):
+    """Tests that share one server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.kill)
+        cls.server.wait_ready()
 
 
 def new_store():

@@ -1,7 +1,6 @@
 """What a chat completion looks like, streamed and whole: the same text, the same numbers, the shapes that SDKs parse."""
 import json
 import math
-import http.client
 import unittest
 
 import harness
@@ -9,26 +8,14 @@ import harness
 QUESTIONS = ("Hi", "What is 23 + 48?", "Tell me about yourself.", "Remember: the lantern is copper. What is the lantern?")
 
 
-class Answers(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = harness.Server()
-        cls.server.wait_ready()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.kill()
-
+class Answers(harness.ServerCase):
     def events(self, body):
         """The data of every event, as text; fails unless the stream is well formed."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=120)
-        self.addCleanup(connection.close)
-        connection.request("POST", "/v1/chat/completions", json.dumps(dict(body, stream=True)))
-        answer = connection.getresponse()
-        self.assertEqual((answer.status, answer.getheader("Content-Type")), (200, "text/event-stream"))
-        self.assertEqual(answer.getheader("Cache-Control"), "no-cache")
-        self.assertRegex(answer.getheader("x-request-id"), "^req_[0-9a-f]{24}$")
-        text = answer.read().decode()
+        with self.server.request("POST", "/v1/chat/completions", json.dumps(dict(body, stream=True)), timeout=120) as answer:
+            self.assertEqual((answer.status, answer.getheader("Content-Type")), (200, "text/event-stream"))
+            self.assertEqual(answer.getheader("Cache-Control"), "no-cache")
+            self.assertRegex(answer.getheader("x-request-id"), "^req_[0-9a-f]{24}$")
+            text = answer.read().decode()
         self.assertTrue(text.endswith("\n\n"))
         events = [e for e in text[:-2].split("\n\n") if not e.startswith(": ")]
         for event in events:

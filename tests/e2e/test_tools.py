@@ -1,6 +1,5 @@
 """Tool calls through the server: the grammar holds a model to the declared tools, whatever it would like to write; choices of
 the request are kept; the prompt is the one the model was trained on."""
-import http.client
 import json
 import subprocess
 import unittest
@@ -19,16 +18,7 @@ ASKED = [{"role": "user", "content": "What is the weather in Rome for the next 2
 HOT = {"temperature": 2, "min_p": 0, "honor_sampling": True, "thinking": {"type": "disabled"}, "max_tokens": 160}
 
 
-class Tools(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = harness.Server()
-        cls.server.wait_ready()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.kill()
-
+class Tools(harness.ServerCase):
     def answer(self, **body):
         status, answer = self.server.post({"messages": ASKED, "tools": TOOLS, "temperature": 0, "max_tokens": 160, **body})
         self.assertEqual(status, 200, answer)
@@ -101,10 +91,8 @@ class Tools(unittest.TestCase):
         less, mark = self.ids("<\uff5cDSML\uff5c")
         body = {"messages": ASKED, "tools": TOOLS, "temperature": 0, "honor_sampling": True, "max_tokens": 60, "stream": True,
                 "reasoning_effort": "high", "logit_bias": {str(less): 40, str(mark): 30}}
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=300)
-        connection.request("POST", "/v1/chat/completions", json.dumps(body))
-        lines = connection.getresponse().read().decode().split("\n")
-        connection.close()
+        with self.server.request("POST", "/v1/chat/completions", json.dumps(body)) as answer:
+            lines = answer.read().decode().split("\n")
         deltas = [json.loads(line[6:])["choices"][0]["delta"] for line in lines if line.startswith("data: {")]
         self.assertEqual([d for d in deltas if d.get("reasoning_content") or d.get("content")], [])
         names = [c["function"]["name"] for d in deltas for c in d.get("tool_calls", []) if "id" in c]
@@ -113,13 +101,10 @@ class Tools(unittest.TestCase):
 
     def test_a_lowered_effort_is_said(self):
         for effort, header in (("max", "high (requested max)"), ("high", None)):
-            connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=300)
             body = {"messages": ASKED, "reasoning_effort": effort, "max_tokens": 1, "stream": effort == "high"}
-            connection.request("POST", "/v1/chat/completions", json.dumps(body))
-            answer = connection.getresponse()
-            self.assertEqual(answer.getheader("x-ds4-effort"), header)
-            answer.read()
-            connection.close()
+            with self.server.request("POST", "/v1/chat/completions", json.dumps(body)) as answer:
+                self.assertEqual(answer.getheader("x-ds4-effort"), header)
+                answer.read()
         self.assertIn("effort=high requested=max", self.server.log())
 
     def test_a_budget_ends_reasoning(self):

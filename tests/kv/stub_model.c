@@ -78,24 +78,47 @@ ds4_status stub_fill_draft(kv_draft *d, bool frontier, const uint32_t *tokens, u
     return status;
 }
 
-void stub_save(kv_store *s, const uint32_t *tokens, size_t n)
+/* What became of a draft that could be had: filled and submitted. */
+static ds4_status submit(kv_draft *d, bool frontier, const uint32_t *tokens, uint64_t begin, uint64_t end)
 {
     const kv_save_info info = { .reason = KV_REASON_TURN, .cost_us = 1000 };
-    kv_chain *chain;
+    assert_int_equal(stub_fill_draft(d, frontier, tokens, begin, end), DS4_OK);
+    return kv_draft_submit(d, &info, NULL);
+}
+
+ds4_status stub_submit_segment(kv_chain *chain, const uint32_t *tokens, uint64_t i)
+{
     kv_draft *d;
+    const ds4_status status = kv_draft_segment(&d, chain, i, NULL);
+    return status == DS4_OK ? submit(d, false, tokens, i * N, (i + 1) * N) : status;
+}
+
+ds4_status stub_submit_frontier(kv_chain *chain, const uint32_t *tokens, uint64_t n)
+{
+    kv_draft *d;
+    const ds4_status status = kv_draft_frontier(&d, chain, n, false, NULL);
+    return status == DS4_OK ? submit(d, true, tokens, n / N * N, n) : status;
+}
+
+void stub_save(kv_store *s, const uint32_t *tokens, size_t n)
+{
+    kv_chain *chain;
     assert_int_equal(kv_chain_new(&chain, s, NULL), DS4_OK);
     assert_int_equal(kv_chain_extend(chain, tokens, n, NULL), DS4_OK);
     for (uint64_t i = 0; i < n / N; i++)
-        if (!kv_chain_has_segment(chain, i) && kv_draft_segment(&d, chain, i, NULL) == DS4_OK) {
-            assert_int_equal(stub_fill_draft(d, false, tokens, i * N, (i + 1) * N), DS4_OK);
-            kv_draft_submit(d, &info, NULL);
-        }
-    if (kv_draft_frontier(&d, chain, n, false, NULL) == DS4_OK) {
-        assert_int_equal(stub_fill_draft(d, true, tokens, n / N * N, n), DS4_OK);
-        kv_draft_submit(d, &info, NULL);
-    }
+        if (!kv_chain_has_segment(chain, i))
+            stub_submit_segment(chain, tokens, i);
+    stub_submit_frontier(chain, tokens, n);
     kv_chain_free(chain);
     assert_true(kv_flush(s, 10000000));
+}
+
+kv_store *stub_open_saved(uint32_t tokens[60])
+{
+    stub_tokens(tokens, 60, 1);
+    kv_store *s = stub_open();
+    stub_save(s, tokens, 40);
+    return s;
 }
 
 static void check_part(const kv_part *part, const uint32_t *tokens)
@@ -178,4 +201,19 @@ kv_plan *stub_begin(kv_store *s, const uint32_t *tokens, size_t n)
     assert_int_equal(kv_plan_find(&plan, s, tokens, n, 1, 0, NULL), DS4_OK);
     assert_int_equal(kv_plan_begin(plan, NULL), DS4_OK);
     return plan;
+}
+
+kv_chain *stub_go_on(kv_plan *plan)
+{
+    kv_chain *chain;
+    assert_int_equal(kv_chain_new(&chain, plan->store, NULL), DS4_OK);
+    assert_int_equal(kv_chain_adopt(chain, plan, NULL), DS4_OK);
+    kv_plan_succeed(plan, 0);
+    return chain;
+}
+
+void stub_condemn(kv_plan *plan)
+{
+    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
+    kv_plan_release(plan);
 }

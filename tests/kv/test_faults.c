@@ -13,13 +13,11 @@ static void a_failure_anywhere_changes_nothing(void **state)
     static const int codes[] = { EIO, ENOSPC, EACCES, EMFILE, ENOENT };
     uint32_t tokens[60], others[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
     stub_tokens(others, 60, 2);
     for (size_t c = 0; c < sizeof codes / sizeof codes[0]; c++)
         for (unsigned nth = 1;; nth++) {
             test_empty_folder(TEST_SCRATCH);
-            kv_store *s = stub_open();
-            stub_save(s, tokens, 40);
+            kv_store *s = stub_open_saved(tokens);
             kv_store_close(s, 1000000);
             fault_arm("*", codes[c], nth);
             const kv_options o = stub_options();
@@ -87,12 +85,10 @@ static void the_clock_may_jump(void **state)
     static const char *const jumps[] = { "clock:skew:-315360000@*", "clock:skew:315360000@*" };
     uint32_t tokens[60], others[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
     stub_tokens(others, 60, 2);
     for (size_t i = 0; i < 2; i++) {
         stub_empty(NULL);
-        kv_store *s = stub_open();
-        stub_save(s, tokens, 40);
+        kv_store *s = stub_open_saved(tokens);
         assert_int_equal(fault_configure(jumps[i], 1, NULL, NULL), DS4_OK);
         assert_int_equal(stub_restored(s, tokens, 60), 40);
         stub_save(s, others, 40);
@@ -113,9 +109,7 @@ static void what_could_not_be_opened_is_tried_again(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     fault_arm("open.frn", EMFILE, 1);
     assert_int_equal(stub_restored(s, tokens, 60), 0);
     assert_true(fault_disarm());
@@ -127,23 +121,14 @@ static void what_could_not_be_opened_is_tried_again(void **state)
 static void a_draft_in_the_queue_does_not_escape_its_verdict(void **state)
 {
     uint32_t tokens[60];
-    kv_chain *chain;
-    kv_draft *d;
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     kv_plan *plan = stub_begin(s, tokens, 60);
-    assert_int_equal(kv_chain_new(&chain, s, NULL), DS4_OK);
-    assert_int_equal(kv_chain_adopt(chain, plan, NULL), DS4_OK);
-    kv_plan_succeed(plan, 0);
+    kv_chain *chain = stub_go_on(plan);
     assert_int_equal(kv_chain_extend(chain, tokens + 40, 3, NULL), DS4_OK);
-    assert_int_equal(kv_draft_frontier(&d, chain, 43, false, NULL), DS4_OK);
-    assert_int_equal(stub_fill_draft(d, true, tokens, 32, 43), DS4_OK);
     assert_int_equal(fault_configure("publish.before_link:delay:200", 1, NULL, NULL), DS4_OK);
-    assert_int_equal(kv_draft_submit(d, &(kv_save_info){ .reason = KV_REASON_TURN }, NULL), DS4_OK);
-    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
-    kv_plan_release(plan);
+    assert_int_equal(stub_submit_frontier(chain, tokens, 43), DS4_OK);
+    stub_condemn(plan);
     assert_true(kv_flush(s, 10000000));
     fault_disarm();
     assert_int_equal(stub_each_object(NULL, NULL), 0);

@@ -57,7 +57,6 @@ static void use_store(const uint32_t *known, const uint32_t *fresh)
     kv_store *s;
     kv_plan *plan;
     kv_chain *chain = NULL;
-    kv_draft *d;
     if (kv_store_open(&s, &o, NULL) != DS4_OK)
         return;
     for (int round = 0; round < 2; round++)
@@ -71,14 +70,8 @@ static void use_store(const uint32_t *known, const uint32_t *fresh)
             kv_plan_release(plan);
         }
     if (kv_chain_new(&chain, s, NULL) == DS4_OK && kv_chain_extend(chain, fresh, 20, NULL) == DS4_OK) {
-        if (kv_draft_segment(&d, chain, 0, NULL) == DS4_OK) {
-            assert_int_equal(stub_fill_draft(d, false, fresh, 0, 16), DS4_OK);
-            kv_draft_submit(d, &(kv_save_info){ 0 }, NULL);
-        }
-        if (kv_draft_frontier(&d, chain, 20, false, NULL) == DS4_OK) {
-            assert_int_equal(stub_fill_draft(d, true, fresh, 16, 20), DS4_OK);
-            kv_draft_submit(d, &(kv_save_info){ 0 }, NULL);
-        }
+        stub_submit_segment(chain, fresh, 0);
+        stub_submit_frontier(chain, fresh, 20);
     }
     kv_chain_free(chain);
     kv_flush(s, 10000000);
@@ -89,14 +82,12 @@ static void memory_may_run_out_anywhere(void **state)
 {
     uint32_t known[60], fresh[60];
     (void)state;
-    stub_tokens(known, 60, 1);
     stub_tokens(fresh, 60, 2);
     log_set_level(LOG_ERROR);
     for (int mode = 0; mode < 2; mode++)
         for (long n = 1;; n++) {
             stub_empty(NULL);
-            kv_store *s = stub_open();
-            stub_save(s, known, 40);
+            kv_store *s = stub_open_saved(known);
             kv_store_close(s, 1000000);
             for_good = mode == 1;
             requests = 0;

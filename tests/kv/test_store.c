@@ -114,9 +114,7 @@ static void the_directory_may_vanish(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     test_remove_tree(stub_dir);
     assert_int_equal(stub_restored(s, tokens, 60), 0);
     stub_save(s, tokens, 40);
@@ -148,9 +146,7 @@ static void an_emptied_directory_is_mended(void **state)
     uint32_t tokens[60];
     char path[512];
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     static const char *const inside[] = { "o", "use", "poison", "intent", "quarantine", "pin", "tmp" };
     for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", stub_dir, inside[i]);
@@ -175,11 +171,9 @@ static void a_directory_that_comes_back_is_known_again(void **state)
     uint32_t tokens[60], others[60];
     char away[512];
     (void)state;
-    stub_tokens(tokens, 60, 1);
     stub_tokens(others, 60, 2);
     snprintf(away, sizeof away, "%s.away", stub_dir);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     assert_int_equal(rename(stub_dir, away), 0);
     stub_save(s, others, 20); /* into a new one */
     assert_int_equal(stub_restored(s, tokens, 60), 0);
@@ -203,9 +197,7 @@ static void what_cannot_be_removed_is_met_once(void **state)
     uint32_t tokens[60];
     kv_metrics before, after;
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     stub_each_object(put_folder, NULL);
     assert_int_equal(stub_restored(s, tokens, 60), 0);
     kv_store_metrics(s, &before);
@@ -248,15 +240,12 @@ static void a_plan_that_succeeded_holds_no_bytes(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     kv_plan *plan = stub_begin(s, tokens, 60);
     kv_plan_succeed(plan, 0);
     assert_null(plan->frontier.payload);
     assert_null(plan->segments[0].payload);
-    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0); /* a later verdict still finds them all */
-    kv_plan_release(plan);
+    stub_condemn(plan); /* a later verdict still finds them all */
     assert_int_equal(stub_each_object(NULL, NULL), 0);
     kv_store_close(s, 0);
 }

@@ -38,13 +38,9 @@ static void die_restoring(const uint32_t *tokens)
 static void a_condemned_checkpoint_is_gone_for_good(void **state)
 {
     uint32_t tokens[60];
-    kv_plan *plan;
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
-    assert_int_equal(kv_plan_find(&plan, s, tokens, 60, 1, 0, NULL), DS4_OK);
-    assert_int_equal(kv_plan_begin(plan, NULL), DS4_OK);
+    kv_store *s = stub_open_saved(tokens);
+    kv_plan *plan = stub_begin(s, tokens, 60);
     assert_int_equal(stub_count_files("intent"), 1);
     kv_plan_suspect(plan, DS4_ERR_STATE_BAD, "test");
     assert_int_equal(stub_restored(s, tokens, 60), 0); /* suspected: not offered meanwhile */
@@ -69,13 +65,9 @@ static void a_condemned_checkpoint_is_gone_for_good(void **state)
 static void an_acquitted_checkpoint_stays(void **state)
 {
     uint32_t tokens[60];
-    kv_plan *plan;
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
-    assert_int_equal(kv_plan_find(&plan, s, tokens, 60, 1, 0, NULL), DS4_OK);
-    assert_int_equal(kv_plan_begin(plan, NULL), DS4_OK);
+    kv_store *s = stub_open_saved(tokens);
+    kv_plan *plan = stub_begin(s, tokens, 60);
     kv_plan_suspect(plan, DS4_ERR_STATE_BAD, "test");
     kv_plan_acquit(plan);
     kv_plan_release(plan);
@@ -88,9 +80,7 @@ static void dying_on_a_restore_condemns_it(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     kv_store_close(s, 1000000);
     die_restoring(tokens);
     assert_int_equal(stub_count_files("intent"), 1);
@@ -108,13 +98,9 @@ static void three_guilty_verdicts_open_the_breaker(void **state)
     kv_metrics m;
     for (uint32_t i = 0; i < 3; i++) {
         uint32_t tokens[30];
-        kv_plan *plan;
         stub_tokens(tokens, 30, i + 1);
         stub_save(s, tokens, 20);
-        assert_int_equal(kv_plan_find(&plan, s, tokens, 30, 1, 0, NULL), DS4_OK);
-        assert_int_equal(kv_plan_begin(plan, NULL), DS4_OK);
-        kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
-        kv_plan_release(plan);
+        stub_condemn(stub_begin(s, tokens, 30));
     }
     uint32_t tokens[30];
     stub_tokens(tokens, 30, 9);
@@ -135,12 +121,8 @@ static void other_bytes_take_over_the_name(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
-    kv_plan *plan = stub_begin(s, tokens, 60);
-    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
-    kv_plan_release(plan);
+    kv_store *s = stub_open_saved(tokens);
+    stub_condemn(stub_begin(s, tokens, 60));
     assert_int_equal(stub_count_files("poison"), 4); /* two segments, the frontier, the plan */
     stub_noise = 0.5f;
     stub_save(s, tokens, 45);
@@ -153,28 +135,18 @@ static void other_bytes_take_over_the_name(void **state)
 static void descendants_of_a_bad_restore_go_too(void **state)
 {
     uint32_t tokens[60];
-    kv_chain *chain;
     kv_draft *d;
     kv_metrics m;
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     kv_plan *plan = stub_begin(s, tokens, 60);
-    assert_int_equal(kv_chain_new(&chain, s, NULL), DS4_OK);
-    assert_int_equal(kv_chain_adopt(chain, plan, NULL), DS4_OK);
-    kv_plan_succeed(plan, 0);
+    kv_chain *chain = stub_go_on(plan);
     assert_int_equal(kv_chain_extend(chain, tokens + 40, 15, NULL), DS4_OK);
-    assert_int_equal(kv_draft_segment(&d, chain, 2, NULL), DS4_OK);
-    assert_int_equal(stub_fill_draft(d, false, tokens, 32, 48), DS4_OK);
-    assert_int_equal(kv_draft_submit(d, &(kv_save_info){ 0 }, NULL), DS4_OK);
-    assert_int_equal(kv_draft_frontier(&d, chain, 55, false, NULL), DS4_OK);
-    assert_int_equal(stub_fill_draft(d, true, tokens, 48, 55), DS4_OK);
-    assert_int_equal(kv_draft_submit(d, &(kv_save_info){ 0 }, NULL), DS4_OK);
+    assert_int_equal(stub_submit_segment(chain, tokens, 2), DS4_OK);
+    assert_int_equal(stub_submit_frontier(chain, tokens, 55), DS4_OK);
     assert_true(kv_flush(s, 10000000));
     assert_int_equal(stub_each_object(NULL, NULL), 5);
-    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
-    kv_plan_release(plan);
+    stub_condemn(plan);
     assert_int_equal(stub_each_object(NULL, NULL), 0);
     assert_int_equal(kv_draft_frontier(&d, chain, 55, false, NULL), DS4_ERR_STATE_BAD);
     kv_store_metrics(s, &m);
@@ -192,16 +164,13 @@ static void another_server_is_believed(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *a = stub_open();
-    stub_save(a, tokens, 40);
+    kv_store *a = stub_open_saved(tokens);
     kv_store *b = stub_open();
     assert_int_equal(stub_restored(b, tokens, 60), 40);
     kv_plan *plan = stub_begin(a, tokens, 60), *also = stub_begin(b, tokens, 60);
     assert_int_equal(stub_count_files("intent"), 2);
     kv_plan_release(also);
-    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
-    kv_plan_release(plan);
+    stub_condemn(plan);
     stub_save(a, tokens, 40); /* the same bytes: the objects are innocent, the plan is not */
     assert_int_equal(stub_restored(b, tokens, 60), 0);
     stub_save(a, tokens, 45);
@@ -217,9 +186,7 @@ static void a_suspicion_outlives_the_process(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     kv_store_close(s, 1000000);
     die(tokens, true);
     s = stub_open();
@@ -255,9 +222,7 @@ static void the_death_of_a_peer_is_a_verdict(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    kv_store *s = stub_open();
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     put_intent_of_the_dead(s, tokens, 0);
     assert_int_equal(stub_restored(s, tokens, 60), 0);
     assert_int_equal(stub_count_files("intent"), 0);
@@ -292,10 +257,8 @@ static void a_read_only_store_heeds_intents(void **state)
 {
     uint32_t tokens[60];
     kv_options o = stub_options();
-    kv_store *s = stub_open();
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     kv_store_close(s, 1000000);
     o.read_only = true;
     assert_int_equal(kv_store_open(&s, &o, NULL), DS4_OK);
@@ -315,10 +278,8 @@ static void crashes_are_counted(void **state)
 {
     uint32_t tokens[60];
     kv_options o = stub_options();
-    kv_store *s = stub_open();
     (void)state;
-    stub_tokens(tokens, 60, 1);
-    stub_save(s, tokens, 40);
+    kv_store *s = stub_open_saved(tokens);
     kv_store_close(s, 1000000);
     o.crash_strikes = 2;
     die_restoring(tokens);
@@ -340,9 +301,7 @@ static void quarantine_is_bounded(void **state)
     o.budget_bytes = 2000000; /* one part of a hundred: two of the three objects at most */
     assert_int_equal(kv_store_open(&s, &o, NULL), DS4_OK);
     stub_save(s, tokens, 40);
-    kv_plan *plan = stub_begin(s, tokens, 60);
-    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
-    kv_plan_release(plan);
+    stub_condemn(stub_begin(s, tokens, 60));
     assert_int_equal(stub_each_object(NULL, NULL), 0);
     assert_true(stub_count_files("quarantine") < 3);
     kv_store_close(s, 0);

@@ -115,6 +115,15 @@ static void wait_done(client *c)
     pthread_mutex_unlock(&c->lock);
 }
 
+/* A new client that has got its answer. */
+static client *ask(sched *s, uint64_t seed, uint32_t n_prompt, uint32_t max_tokens)
+{
+    client *c = client_new(seed, n_prompt);
+    submit(s, c, max_tokens);
+    wait_done(c);
+    return c;
+}
+
 /* The output is what an engine that never failed would have said. */
 static void assert_right(const client *c, uint32_t n)
 {
@@ -140,6 +149,27 @@ static sched *open_sched(uint32_t n_slots)
     return s;
 }
 
+/* The only client goes, and the scheduler with it. */
+static void end(sched *s, client *c)
+{
+    client_free(c);
+    sched_close(s, 0);
+}
+
+static void put_checkpoint(uint32_t n_tokens)
+{
+    stub.has_store = true;
+    stub.checkpoint = n_tokens;
+}
+
+/* Items that hold this position fail, that many times. */
+static void break_at(uint32_t position, uint32_t times, ds4_status how)
+{
+    stub.fail_position = position;
+    stub.fail_times = times;
+    stub.item_status = how;
+}
+
 static int fresh_world(void **state)
 {
     (void)state;
@@ -153,14 +183,11 @@ static void a_request_gets_the_tokens_of_its_prompt(void **state)
 {
     (void)state;
     sched *s = open_sched(2);
-    client *c = client_new(1, 333);
-    submit(s, c, 40);
-    wait_done(c);
+    client *c = ask(s, 1, 333, 40);
     assert_right(c, 40);
     assert_int_equal(c->result.finish, SCHED_FINISH_LENGTH);
     assert_int_equal(c->result.n_cached, 0);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
 }
 
 /* From the first token on, the owner's wishes reach the sampler. */
@@ -175,8 +202,7 @@ static void the_owner_steers_every_token(void **state)
     assert_int_equal(c->n_out, 5);
     for (uint32_t i = 0; i < 5; i++)
         assert_int_equal(c->out[i], 7);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
 }
 
 static void many_requests_share_steps_and_none_disturbs_another(void **state)
@@ -222,9 +248,7 @@ static void a_conversation_goes_on_from_its_resident_state(void **state)
 {
     (void)state;
     sched *s = open_sched(1);
-    client *c = client_new(5, 200);
-    submit(s, c, 20);
-    wait_done(c);
+    client *c = ask(s, 5, 200, 20);
     client *next = client_new(6, 0);
     memcpy(next->prompt, c->prompt, 200 * sizeof *c->prompt);
     memcpy(next->prompt + 200, c->out, 20 * sizeof *c->out);
@@ -244,17 +268,13 @@ static void a_conversation_goes_on_from_its_resident_state(void **state)
 static void a_checkpoint_is_restored_begun_and_proven(void **state)
 {
     (void)state;
-    stub.has_store = true;
-    stub.checkpoint = 150;
+    put_checkpoint(150);
     sched *s = open_sched(1);
-    client *c = client_new(7, 300);
-    submit(s, c, 10);
-    wait_done(c);
+    client *c = ask(s, 7, 300, 10);
     assert_right(c, 10);
     assert_int_equal(c->result.n_cached, 150);
     assert_int_equal(c->result.source, SCHED_SOURCE_DISK);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
     assert_int_equal(stub.n_begun, 1);
     assert_int_equal(stub.n_succeeded, 1);
     assert_int_equal(stub.n_condemned, 0);
@@ -269,22 +289,16 @@ static void a_restored_state_that_fails_is_condemned_inside_the_request(void **s
     const uint32_t positions[] = { 151, 299, 300, 305 };
     for (size_t i = 0; i < sizeof positions / sizeof positions[0]; i++) {
         stub_reset();
-        stub.has_store = true;
-        stub.checkpoint = 150;
-        stub.fail_position = positions[i];
-        stub.fail_times = 1;
-        stub.item_status = i % 2 ? DS4_ERR_DEVICE_LOST : DS4_ERR_STATE_BAD;
+        put_checkpoint(150);
+        break_at(positions[i], 1, i % 2 ? DS4_ERR_DEVICE_LOST : DS4_ERR_STATE_BAD);
         sched *s = open_sched(1);
-        client *c = client_new(8, 300);
-        submit(s, c, 10);
-        wait_done(c);
+        client *c = ask(s, 8, 300, 10);
         assert_right(c, 10);
         assert_true(c->result.retried_clean);
         assert_int_equal(c->result.status, DS4_OK);
         assert_int_equal(c->result.n_cached, 0);
         assert_int_equal(c->n_starts, 2);
-        client_free(c);
-        sched_close(s, 0);
+        end(s, c);
         assert_int_equal(stub.n_suspected, 1);
         assert_int_equal(stub.n_condemned, 1);
         assert_int_equal(stub.n_acquitted, 0);
@@ -296,18 +310,12 @@ static void a_restored_state_that_fails_is_condemned_inside_the_request(void **s
 static void a_trial_ends_with_the_first_chunk(void **state)
 {
     (void)state;
-    stub.has_store = true;
-    stub.checkpoint = 150;
-    stub.fail_position = 299; /* chunks: 150..249, 250..299 */
-    stub.fail_times = 1;
-    stub.item_status = DS4_ERR_STATE_BAD;
+    put_checkpoint(150);
+    break_at(299, 1, DS4_ERR_STATE_BAD); /* chunks: 150..249, 250..299 */
     sched *s = open_sched(1);
-    client *c = client_new(8, 300);
-    submit(s, c, 10);
-    wait_done(c);
+    client *c = ask(s, 8, 300, 10);
     assert_right(c, 10);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
     assert_int_equal(stub.n_succeeded, 1);
     assert_int_equal(stub.n_condemned, 1);
 }
@@ -316,8 +324,7 @@ static void a_trial_ends_with_the_first_chunk(void **state)
 static void a_search_that_hangs_is_given_up(void **state)
 {
     (void)state;
-    stub.has_store = true;
-    stub.checkpoint = 150;
+    put_checkpoint(150);
     stub.search_hangs = true;
     sched *s = NULL;
     sched_options o = sched_options_default();
@@ -347,24 +354,16 @@ static void a_search_that_hangs_is_given_up(void **state)
 static void a_failure_of_the_retry_too_acquits_and_is_reported(void **state)
 {
     (void)state;
-    stub.has_store = true;
-    stub.checkpoint = 150;
-    stub.fail_position = 200;
-    stub.fail_times = 2;
-    stub.item_status = DS4_ERR_STATE_BAD;
+    put_checkpoint(150);
+    break_at(200, 2, DS4_ERR_STATE_BAD);
     sched *s = open_sched(1);
-    client *c = client_new(9, 300);
-    submit(s, c, 10);
-    wait_done(c);
+    client *c = ask(s, 9, 300, 10);
     assert_int_equal(c->result.finish, SCHED_FINISH_ERROR);
     assert_int_equal(c->result.status, DS4_ERR_STATE_BAD);
     client_free(c);
-    c = client_new(9, 300); /* the slot is usable afterwards */
-    submit(s, c, 10);
-    wait_done(c);
+    c = ask(s, 9, 300, 10); /* the slot is usable afterwards */
     assert_right(c, 10);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
     assert_int_equal(stub.n_condemned, 0);
     assert_int_equal(stub.n_acquitted, 1);
 }
@@ -373,17 +372,13 @@ static void a_failure_of_the_retry_too_acquits_and_is_reported(void **state)
 static void out_of_memory_retries_without_a_verdict(void **state)
 {
     (void)state;
-    stub.has_store = true;
-    stub.checkpoint = 150;
+    put_checkpoint(150);
     stub.fail_step = 1;
     stub.step_status = DS4_ERR_NO_MEMORY;
     sched *s = open_sched(1);
-    client *c = client_new(10, 300);
-    submit(s, c, 10);
-    wait_done(c);
+    client *c = ask(s, 10, 300, 10);
     assert_right(c, 10);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
     assert_int_equal(stub.n_condemned, 0);
     assert_int_equal(stub.n_suspected, 0);
     assert_int_equal(stub.n_acquitted, 1);
@@ -395,17 +390,13 @@ static void a_failed_restore_goes_clean(void **state)
     const ds4_status why[] = { DS4_ERR_STATE_BAD, DS4_ERR_IO, DS4_ERR_NO_MEMORY };
     for (size_t i = 0; i < 3; i++) {
         stub_reset();
-        stub.has_store = true;
-        stub.checkpoint = 150;
+        put_checkpoint(150);
         stub.restore_status = why[i];
         sched *s = open_sched(1);
-        client *c = client_new(11, 300);
-        submit(s, c, 10);
-        wait_done(c);
+        client *c = ask(s, 11, 300, 10);
         assert_right(c, 10);
         assert_int_equal(c->result.n_cached, 0);
-        client_free(c);
-        sched_close(s, 0);
+        end(s, c);
         assert_int_equal(stub.n_condemned, why[i] == DS4_ERR_NO_MEMORY ? 0 : 1);
     }
 }
@@ -415,14 +406,10 @@ static void a_resident_state_that_fails_is_retried_clean(void **state)
 {
     (void)state;
     sched *s = open_sched(1);
-    client *c = client_new(12, 200);
-    submit(s, c, 1);
-    wait_done(c);
+    client *c = ask(s, 12, 200, 1);
     client *next = client_new(12, 200);
     next->prompt[next->n_prompt++] = 1;
-    stub.fail_position = 200;
-    stub.fail_times = 1;
-    stub.item_status = DS4_ERR_STATE_BAD;
+    break_at(200, 1, DS4_ERR_STATE_BAD);
     submit(s, next, 10);
     wait_done(next);
     assert_right(next, 10);
@@ -517,21 +504,17 @@ static void impossible_requests_are_refused_at_once(void **state)
     assert_non_null(strstr(err.text, "4096"));
     r.n_prompt = 0;
     assert_int_equal(sched_submit(s, &r, &c->ticket, &err), DS4_ERR_ARGUMENT);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
 }
 
 static void the_context_ends_a_request(void **state)
 {
     (void)state;
     sched *s = open_sched(1);
-    client *c = client_new(31, STUB_CTX - 5);
-    submit(s, c, 100);
-    wait_done(c);
+    client *c = ask(s, 31, STUB_CTX - 5, 100);
     assert_int_equal(c->result.finish, SCHED_FINISH_CONTEXT);
     assert_right(c, 5);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
 }
 
 static void frontiers_are_saved_at_the_anchors_and_at_the_end(void **state)
@@ -547,16 +530,14 @@ static void frontiers_are_saved_at_the_anchors_and_at_the_end(void **state)
     assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
     wait_done(c);
     assert_right(c, 100);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
     assert_int_equal(stub.n_frontiers, 3); /* 133, 399, and the end of the turn */
 }
 
 static void a_request_without_cache_neither_reads_nor_writes_it(void **state)
 {
     (void)state;
-    stub.has_store = true;
-    stub.checkpoint = 100;
+    put_checkpoint(100);
     sched *s = open_sched(1);
     client *c = client_new(33, 400);
     sched_request r = request_of(c, 100);
@@ -564,8 +545,7 @@ static void a_request_without_cache_neither_reads_nor_writes_it(void **state)
     assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
     wait_done(c);
     assert_right(c, 100);
-    client_free(c);
-    sched_close(s, 0);
+    end(s, c);
     assert_int_equal(stub.n_found, 0);
     assert_int_equal(stub.n_saved, 0);
 }
@@ -611,8 +591,7 @@ static void a_storm_of_requests_leaves_only_right_answers(void **state)
     (void)state;
     enum { N = 150 };
     test_random r = test_random_seeded(4242);
-    stub.has_store = true;
-    stub.checkpoint = 90;
+    put_checkpoint(90);
     stub.item_status = DS4_ERR_STATE_BAD;
     sched *s = open_sched(3);
     client *clients[N];
