@@ -6,12 +6,16 @@
 
 #include <editline/readline.h>
 #include <errno.h>
+#include <locale.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 enum { HISTORY_MAX = 1000 };
 
@@ -23,6 +27,15 @@ static void on_interrupt(int number)
 {
     (void)number;
     interrupted = 1;
+}
+
+/* The mask of this thread with SIGINT in it, or without. */
+static void block_interrupts(bool block)
+{
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &interrupt, NULL);
 }
 
 /* --- what is shown while an answer comes ------------------------------------------------------------------------------------ */
@@ -124,6 +137,7 @@ static int answer(conversation *c)
     g.on_text = on_text;
     g.on_prompt = on_prompt;
     interrupted = 0;
+    block_interrupts(false);
     const ds4_status status = ds4_chat(c->d, c->messages, c->n, &g, &result, &err);
     clear_progress(&s);
     if (s.reasoning && s.terminal)
@@ -219,11 +233,41 @@ static const char *history_path(char out[4096])
     return out;
 }
 
+/* One character from the keyboard; -1 at the end of the input and at Ctrl-C. Outside of ppoll() SIGINT is blocked: one that came
+ * between a look at `interrupted` and the wait would otherwise be seen only after the next key. */
+static int read_key(FILE *in)
+{
+    mbstate_t state = { 0 };
+    for (;;) {
+        struct pollfd input = { .fd = fileno(in), .events = POLLIN };
+        sigset_t waiting;
+        wchar_t c;
+        char byte;
+        pthread_sigmask(SIG_SETMASK, NULL, &waiting);
+        sigdelset(&waiting, SIGINT);
+        if (ppoll(&input, 1, NULL, &waiting) < 0) {
+            if (errno == EINTR && !interrupted)
+                continue; /* another signal: the window has another size */
+            return -1;
+        }
+        if (read(input.fd, &byte, 1) != 1)
+            return -1;
+        const size_t n = mbrtowc(&c, &byte, 1, &state);
+        if (n == (size_t)-1)
+            return L'\ufffd';
+        if (n != (size_t)-2)
+            return (int)c;
+    }
+}
+
 int talk_interactively(ds4 *d, const talk_options *options)
 {
     conversation c = begin(d, options);
     char path[4096];
     bool quit = false;
+    setlocale(LC_CTYPE,
+              "C.UTF-8"); /* what is typed is UTF-8, whatever the environment says: the model reads nothing else */
+    rl_getc_function = read_key;
     rl_initialize();
     using_history();
     stifle_history(HISTORY_MAX);
@@ -232,6 +276,7 @@ int talk_interactively(ds4 *d, const talk_options *options)
         puts("Talk to the model; /help lists commands.");
     while (!quit) {
         interrupted = 0;
+        block_interrupts(true);
         char *line = readline("ds4> "), *said = NULL;
         if (!line && interrupted) { /* Ctrl-C drops what was typed so far */
             putchar('\n');

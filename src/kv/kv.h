@@ -237,7 +237,7 @@ void kv_plan_succeed(kv_plan *plan, int64_t upload_us);
 void kv_plan_suspect(kv_plan *plan, ds4_status why, const char *detail);
 /* Guilty: the clean retry succeeded (it took cost_us). All objects of the plan, and what was written from states
  * restored from it, leave their place and are remembered; the plan itself too (P3). */
-void kv_plan_condemn(kv_plan *plan, ds4_status why, const char *detail, int64_t cost_us);
+void kv_plan_condemn(kv_plan *plan, ds4_status why, int64_t cost_us);
 /* No verdict: cancelled, out of memory, or the clean retry failed alike. Forgets the intent; the objects stay in use. */
 void kv_plan_acquit(kv_plan *plan);
 void kv_plan_release(kv_plan *plan); /* NULL is fine. Without a verdict it counts as acquitted. */

@@ -212,11 +212,10 @@ void kv_plan_suspect(kv_plan *p, ds4_status why, const char *detail)
                 detail ? detail : "");
 }
 
-void kv_plan_condemn(kv_plan *p, ds4_status why, const char *detail, int64_t cost_us)
+void kv_plan_condemn(kv_plan *p, ds4_status why, int64_t cost_us)
 {
     kv_intent intent;
     kv_store *s = p->store;
-    (void)detail;
     exclude(p, true); /* whatever fails below, this process does not use them again */
     if (describe_intent(p, &intent, NULL) == DS4_OK) {
         kv_condemn_objects(s, &intent, (uint32_t)why, "ok", (double)cost_us / 1e6);

@@ -57,7 +57,7 @@ static void judge(kv_plan *plan, const errand *e)
     switch (e->verdict) {
     case LIBRARIAN_SUCCEED: kv_plan_succeed(plan, e->us); return;
     case LIBRARIAN_SUSPECT: kv_plan_suspect(plan, e->why, e->detail); return;
-    case LIBRARIAN_CONDEMN: kv_plan_condemn(plan, e->why, e->detail, e->us); break;
+    case LIBRARIAN_CONDEMN: kv_plan_condemn(plan, e->why, e->us); break;
     case LIBRARIAN_ACQUIT: kv_plan_acquit(plan); break;
     case LIBRARIAN_RELEASE: break;
     }

@@ -20,7 +20,7 @@ class Terminal:
     def __init__(self, home, *arguments):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.environ.update(HOME=home, TERM="xterm")
+            os.environ.update(HOME=home, TERM="xterm", LC_ALL="C")
             os.execv(PROGRAM, [str(PROGRAM), *arguments])
         self.text = b""
 
@@ -40,7 +40,7 @@ class Terminal:
         return said
 
     def wait_for_editor(self):
-        """Until the line editor reads keys: before, the terminal itself would echo them, and a Ctrl-C could come too early."""
+        """Until the line editor reads keys: before, the terminal itself would make something else of Ctrl-D, and echo the rest."""
         end = time.monotonic() + 60
         while termios.tcgetattr(self.fd)[3] & termios.ECHO:
             assert time.monotonic() < end, "the terminal stays in its cooked mode"
@@ -77,7 +77,17 @@ class Interactive(unittest.TestCase):
         self.assertIn(b"/nonexistent: No such file", t.expect(b"ds4> $"))
         t.type(b"What is 23 + 48?\n")
         self.assertIn(b"71", t.expect(b"ds4> $"))
+        t.wait_for_editor()
         t.type(CTRL_D)
+        self.assertEqual(t.end(), 0)
+
+    def test_what_is_typed_is_utf_8_whatever_the_environment_says(self):
+        t = Terminal(self.home, *GREEDY)
+        t.expect(b"ds4> $")
+        t.wait_for_editor()
+        t.type("/na\u00efve \u4f60\u597d\n".encode())
+        self.assertIn("there is no command /na\u00efve \u4f60\u597d;".encode(), t.expect(b"ds4> $"))
+        t.type(b"/quit\n")
         self.assertEqual(t.end(), 0)
 
     def test_ctrl_c_at_the_prompt_drops_the_line_and_nothing_else(self):
@@ -105,6 +115,7 @@ class Interactive(unittest.TestCase):
         self.assertIn(b"(stopped)", t.expect(b"ds4> $"))
         t.type(b"What is 23 + 48?\n")
         self.assertIn(b"71", t.expect(b"ds4> $"))
+        t.wait_for_editor()
         t.type(CTRL_D)  # an interrupted answer must not make the end of input look like a Ctrl-C
         self.assertEqual(t.end(), 0)
 

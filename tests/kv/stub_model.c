@@ -214,6 +214,6 @@ kv_chain *stub_go_on(kv_plan *plan)
 
 void stub_condemn(kv_plan *plan)
 {
-    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
+    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, 0);
     kv_plan_release(plan);
 }

@@ -66,7 +66,7 @@ static void use_store(const uint32_t *known, const uint32_t *fresh)
             else
                 kv_plan_suspect(plan, DS4_ERR_STATE_BAD, "test");
             if (round == 1)
-                kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 0);
+                kv_plan_condemn(plan, DS4_ERR_STATE_BAD, 0);
             kv_plan_release(plan);
         }
     if (kv_chain_new(&chain, s, NULL) == DS4_OK && kv_chain_extend(chain, fresh, 20, NULL) == DS4_OK) {

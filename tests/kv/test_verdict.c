@@ -44,7 +44,7 @@ static void a_condemned_checkpoint_is_gone_for_good(void **state)
     assert_int_equal(stub_count_files("intent"), 1);
     kv_plan_suspect(plan, DS4_ERR_STATE_BAD, "test");
     assert_int_equal(stub_restored(s, tokens, 60), 0); /* suspected: not offered meanwhile */
-    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, "test", 1000);
+    kv_plan_condemn(plan, DS4_ERR_STATE_BAD, 1000);
     kv_plan_release(plan);
     assert_int_equal(stub_count_files("intent"), 0);
     assert_int_equal(stub_each_object(NULL, NULL), 0);

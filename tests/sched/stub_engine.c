@@ -194,9 +194,9 @@ void kv_plan_suspect(kv_plan *plan, ds4_status why, const char *detail)
     stub.n_suspected++;
 }
 
-void kv_plan_condemn(kv_plan *plan, ds4_status why, const char *detail, int64_t cost_us)
+void kv_plan_condemn(kv_plan *plan, ds4_status why, int64_t cost_us)
 {
-    (void)why, (void)detail, (void)cost_us;
+    (void)why, (void)cost_us;
     plan->judged = true;
     stub.n_condemned++;
 }
