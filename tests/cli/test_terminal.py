@@ -51,9 +51,11 @@ class Terminal:
 
     def end(self):
         """The exit code; what is still printed is thrown away, so that the program never waits for us."""
+        end = time.monotonic() + 60
         try:
-            while os.read(self.fd, 1 << 16):
-                pass
+            while not select.select([self.fd], [], [], 1)[0] or os.read(self.fd, 1 << 16):
+                if time.monotonic() > end:
+                    os.kill(self.pid, 9)
         except OSError:
             pass
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
