@@ -58,10 +58,10 @@ class Server:
         self.child.kill()
         self.child.wait()
 
-    def ask(self, messages, max_tokens=64):
+    def ask(self, messages, max_tokens=64, **fields):
         """(seconds to the first token, text, the last chunk: `usage` and `timings`)"""
         body = {"messages": messages, "temperature": 0, "max_tokens": max_tokens, "stream": True,
-                "thinking": {"type": "disabled"}, "stream_options": {"include_usage": True}}
+                "thinking": {"type": "disabled"}, "stream_options": {"include_usage": True}, **fields}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         begun, first, text, last = time.perf_counter(), None, "", {}
         connection.request("POST", "/v1/chat/completions", json.dumps(body))

@@ -7,6 +7,7 @@ bandwidth says how far decoding is from the least that any program would need. A
 """
 import concurrent.futures
 import ctypes
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,8 @@ import time
 
 import common
 
-STREAMS = 4
+STREAMS, ANSWER_TOKENS = 4, 256
+END = "<\uff5cend\u2581of\u2581sentence\uff5c>"
 QUESTIONS = [f"Say hello, then tell me what {10 + 7 * i} + {20 + 3 * i} is." for i in range(STREAMS)]
 
 
@@ -47,6 +49,13 @@ def weights_per_token(args):
     return n_used * os.path.getsize(args.model) / n_all
 
 
+def endless(args):
+    """Request fields with which an answer is as long as the limit: it may not end by itself."""
+    text = subprocess.run([str(args.build / "bin" / "ds4"), "-m", str(args.model), "--dump-tokens", "-p", END], capture_output=True,
+                          text=True, check=True).stdout
+    return {"max_tokens": ANSWER_TOKENS, "logit_bias": {str(json.loads(text.splitlines()[0])[0]): -100}}
+
+
 def report(what, rates, bandwidth=None, weight_bytes=0):
     tail = f"   {weight_bytes * sorted(rates)[len(rates) // 2] / 1e9 / bandwidth * 100:.0f} % of the copy bandwidth" if bandwidth else ""
     print(f"{what:<38} {common.spread(rates, 1)} tokens/s{tail}", flush=True)
@@ -59,7 +68,7 @@ def main():
     bandwidth, weight_bytes = sorted(rates)[len(rates) // 2], weights_per_token(args)
     print(f"{'memory copy, all cores':<38} {common.spread(rates, 1)} GB/s read and written")
     print(f"{'weights that a token uses':<38} {weight_bytes / 1e6:.1f} MB")
-    prefill, decode, deep, together, answers = {}, [], [], [], {}
+    prefill, decode, deep, together, answers, long = {}, [], [], [], {}, endless(args)
 
     def said(question, text):  # the same question has the same answer, alone, in company and at every round
         assert answers.setdefault(question, text) == text, f"two answers to {question!r}: {answers[question]!r}, {text!r}"
@@ -70,22 +79,20 @@ def main():
             for n in (512, args.tokens):
                 # The number in front makes the prompt a new one: nothing of it is resident.
                 prompt = f"{i} {n} " + text[:int(len(text) * n / args.tokens)] + " What is 12 + 30?"
-                _, answer, last = server.ask([{"role": "user", "content": prompt}])
+                _, answer, last = server.ask([{"role": "user", "content": prompt}], **long)
                 said(prompt, answer)
                 assert last["timings"]["cache_n"] < 64, "the prompt was resident"
                 prefill.setdefault(n, []).append(last["timings"]["prompt_per_second"])
                 if n == args.tokens:
                     deep.append(last["timings"]["predicted_per_second"])
             for question in QUESTIONS:
-                _, answer, last = server.ask([{"role": "user", "content": question}])
+                _, answer, last = server.ask([{"role": "user", "content": question}], **long)
                 said(question, answer)
                 decode.append(last["timings"]["predicted_per_second"])
-            begun = time.perf_counter()
-            results = list(pool.map(lambda question: server.ask([{"role": "user", "content": question}]), QUESTIONS))
-            seconds = time.perf_counter() - begun
+            results = list(pool.map(lambda question: server.ask([{"role": "user", "content": question}], **long), QUESTIONS))
             for question, (_, answer, last) in zip(QUESTIONS, results):
                 said(question, answer)
-            together.append(sum(last["timings"]["predicted_n"] for _, _, last in results) / seconds)
+            together.append(sum(last["timings"]["predicted_per_second"] for _, _, last in results))
     for n, values in prefill.items():
         report(f"prefill, {n} tokens", values)
     report("decode, one conversation", decode, bandwidth, weight_bytes)
