@@ -228,12 +228,12 @@ static void on_done(void *user, const sched_result *r)
 
 static bool refuse_length(const completion *c, const char *least, size_t n_tokens, http_error *e)
 {
-    const uint32_t n_ctx = engine_get_about(c->context.engine)->n_ctx;
-    refuse(
-        e, 400, "context_length_exceeded", "messages",
-        "this conversation has %s%zu tokens, and the context holds %u: shorten it, or start the server with a larger "
-        "--ctx",
-        least, n_tokens, (unsigned)n_ctx);
+    const engine_about *about = engine_get_about(c->context.engine);
+    const uint32_t n_ctx = about->n_ctx;
+    refuse(e, 400, "context_length_exceeded", "messages",
+           "this conversation has %s%zu tokens, and the context holds %u: shorten it%s", least, n_tokens,
+           (unsigned)n_ctx,
+           !about->n_ctx_trained || n_ctx < about->n_ctx_trained ? ", or start the server with a larger --ctx" : "");
     e->has_context = true;
     e->n_prompt_tokens = n_tokens < UINT32_MAX ? (uint32_t)n_tokens : UINT32_MAX;
     e->n_ctx = n_ctx;
