@@ -6,7 +6,6 @@
 #include "cli/talk.h"
 #include "cli/text_file.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,12 +74,9 @@ static int converse(const settings *s, const char *model, const char *prompt)
     options.kv_disk_dir = s->kv_dir;
     options.kv_disk_bytes = (uint64_t)s->space_mb << 20;
     /* The threads that start here inherit the mask: Ctrl-C must interrupt this thread, which waits for the keyboard. */
-    sigset_t interrupt;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &interrupt, NULL);
+    talk_block_interrupts(true);
     const ds4_status opened = ds4_open(&d, &options, &err);
-    pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
+    talk_block_interrupts(false);
     if (opened != DS4_OK) {
         startup_complain(program, NULL, err.text);
         return err.status == DS4_ERR_NO_MEMORY || err.status == DS4_ERR_IO ? 1 : 2;

@@ -29,8 +29,7 @@ static void on_interrupt(int number)
     interrupted = 1;
 }
 
-/* The mask of this thread with SIGINT in it, or without. */
-static void block_interrupts(bool block)
+void talk_block_interrupts(bool block)
 {
     sigset_t interrupt;
     sigemptyset(&interrupt);
@@ -137,7 +136,7 @@ static int answer(conversation *c)
     g.on_text = on_text;
     g.on_prompt = on_prompt;
     interrupted = 0;
-    block_interrupts(false);
+    talk_block_interrupts(false);
     const ds4_status status = ds4_chat(c->d, c->messages, c->n, &g, &result, &err);
     clear_progress(&s);
     if (s.reasoning && s.terminal)
@@ -276,7 +275,7 @@ int talk_interactively(ds4 *d, const talk_options *options)
         puts("Talk to the model; /help lists commands.");
     while (!quit) {
         interrupted = 0;
-        block_interrupts(true);
+        talk_block_interrupts(true);
         char *line = readline("ds4> "), *said = NULL;
         if (!line && interrupted) { /* Ctrl-C drops what was typed so far */
             putchar('\n');

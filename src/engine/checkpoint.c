@@ -72,10 +72,9 @@ void engine_fill_layout(const model *m, kv_layout *layout)
             (kv_section_rule){ .used = true, .f32 = true, .n_groups = groups_of(layout, parts[i].type) };
 }
 
-/* Test builds may fail here, as a copy to a device would. */
-static ds4_status at_point(const char *point, ds4_error *err)
+/* Test builds may fail where fault_at() is asked, as a copy to a device would. */
+static ds4_status injected(fault f, ds4_error *err)
 {
-    const fault f = fault_at(point);
     if (f.kind == FAULT_STATUS)
         return ds4_fail(err, f.status, "injected failure");
     return f.kind == FAULT_ERRNO ? ds4_fail(err, DS4_ERR_IO, "injected failure") : DS4_OK;
@@ -178,10 +177,9 @@ static ds4_status import_part(engine_sequence *s, const kv_part *from, bool fron
         const size_t want = model_part_bytes(s->engine->model, parts[i].part, from->token_begin, from->token_end);
         size_t size = section ? section->size : 0;
         const fault f = fault_at("restore.upload");
-        if (f.kind == FAULT_STATUS)
-            return ds4_fail(err, f.status, "injected failure");
-        if (f.kind == FAULT_ERRNO)
-            return ds4_fail(err, DS4_ERR_IO, "injected failure");
+        ds4_status status = injected(f, err);
+        if (status != DS4_OK)
+            return status;
         if (f.kind == FAULT_SHORT && size > (size_t)f.arg)
             size = (size_t)f.arg;
         if (size != want)
@@ -189,7 +187,7 @@ static ds4_status import_part(engine_sequence *s, const kv_part *from, bool fron
                             size, want);
         if (want == 0)
             continue;
-        const ds4_status status =
+        status =
             model_state_import(s->state, parts[i].part, from->token_begin, from->token_end, section->bytes, size, err);
         if (status != DS4_OK)
             return status;
@@ -203,7 +201,7 @@ ds4_status engine_sequence_restore(engine_sequence *s, kv_plan *plan, ds4_error 
     engine_sequence_reset(s);
     if (n >= s->engine->about.n_ctx)
         return ds4_fail(err, DS4_ERR_ARGUMENT, "the checkpoint is longer than the context");
-    ds4_status status = at_point("restore.reset", err);
+    ds4_status status = injected(fault_at("restore.reset"), err);
     if (status == DS4_OK && token_list_append_all(&s->tokens, kv_plan_token_ids(plan), n) != DS4_OK)
         status = ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for %llu tokens", (unsigned long long)n);
     for (uint64_t i = 0; i < kv_plan_segments(plan) && status == DS4_OK; i++)
@@ -215,7 +213,7 @@ ds4_status engine_sequence_restore(engine_sequence *s, kv_plan *plan, ds4_error 
     if (status == DS4_OK && s->chain)
         status = kv_chain_adopt(s->chain, plan, err);
     if (status == DS4_OK)
-        status = at_point("restore.after_upload", err);
+        status = injected(fault_at("restore.after_upload"), err);
     if (status != DS4_OK) {
         engine_sequence_reset(s);
         return status;

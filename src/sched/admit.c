@@ -71,9 +71,6 @@ static void restore(sched *s, job *j, kv_plan *plan)
     }
     j->n_cached = engine_sequence_length(at->sequence);
     j->source = SCHED_SOURCE_DISK;
-    pthread_mutex_lock(&s->lock);
-    s->metrics.restores_total++;
-    pthread_mutex_unlock(&s->lock);
 }
 
 static void run(sched *s, job *j)
@@ -84,9 +81,10 @@ static void run(sched *s, job *j)
     pthread_mutex_lock(&s->lock);
     s->metrics.n_queued--;
     s->metrics.n_running++;
-    s->metrics.live_starts_total += j->source == SCHED_SOURCE_LIVE;
-    if (j->source == SCHED_SOURCE_LIVE)
+    if (j->source == SCHED_SOURCE_LIVE) {
+        s->metrics.live_starts_total++;
         s->metrics.reused_live_tokens_total += j->n_cached;
+    }
     if (j->source == SCHED_SOURCE_DISK)
         s->metrics.reused_disk_tokens_total += j->n_cached;
     pthread_mutex_unlock(&s->lock);
@@ -127,9 +125,9 @@ static void admit(sched *s, job *j, slot *at, uint32_t n_live)
     uint32_t i = 0;
     while (s->searches[i].id)
         i++; /* there is a place for each slot */
-    const uint64_t id = s->n_searches + 1;
     if (!stuck)
-        s->searches[i] = (search){ .id = s->n_searches = id, .job = j, .until_us = deadline_us + GRACE_US };
+        s->searches[i] = (search){ .id = ++s->n_searches, .job = j, .until_us = deadline_us + GRACE_US };
+    const uint64_t id = s->n_searches;
     pthread_mutex_unlock(&s->lock);
     if (stuck)
         admit_answer(s, j, NULL);

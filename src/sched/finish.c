@@ -39,9 +39,6 @@ void prove_job(sched *s, job *j)
                         at->suspicion_status, at->suspicion);
         at->plan = NULL;
         at->stage = PLAN_NONE;
-        pthread_mutex_lock(&s->lock);
-        s->metrics.condemned_plans_total++;
-        pthread_mutex_unlock(&s->lock);
     }
 }
 

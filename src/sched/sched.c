@@ -253,7 +253,6 @@ ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **o
         s->inbox_tail = j;
         s->n_open++;
         s->metrics.n_queued++;
-        s->metrics.submitted_total++;
         pthread_cond_signal(&s->wake);
     } else {
         s->metrics.refused_total++;

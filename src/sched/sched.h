@@ -111,10 +111,10 @@ void sched_close(sched *s, int64_t save_us);
 
 typedef struct sched_metrics {
     uint64_t n_queued, n_running; /* now */
-    uint64_t submitted_total, refused_total, finished_total, cancelled_total, failed_total;
+    uint64_t refused_total, finished_total, cancelled_total, failed_total;
     uint64_t prefill_tokens_total, decode_tokens_total, reused_live_tokens_total, reused_disk_tokens_total;
     uint64_t live_starts_total; /* requests that went on from what an earlier one left in memory */
-    uint64_t restores_total, retries_clean_total, condemned_plans_total;
+    uint64_t retries_clean_total;
     uint64_t searches_given_up_total; /* the directory did not answer in time */
     int64_t prefill_us_total, decode_us_total;
 } sched_metrics;
