@@ -1,6 +1,5 @@
-/* kv/disk.c - the directory itself, small files, and reading objects; publishing them is publish.c.
- * (1) Nothing is done through a path twice: one descriptor of the root, everything else relative to it (F22).
- * (2) A small file appears under its name whole or not at all: no record is ever torn. */
+/* kv/disk.c - the directory itself, names in it, and reading objects; publishing them is publish.c, records are small.c.
+ * Nothing is done through a path twice: one descriptor of the root, everything else relative to it (F22). */
 #include "kv/disk.h"
 
 #include "base/clock.h"
@@ -176,123 +175,7 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
     return good;
 }
 
-/* --- small files ------------------------------------------------------------------------------------------------------ */
-
-static ds4_status no_directory(ds4_error *err)
-{
-    return ds4_fail(err, DS4_ERR_IO, "the directory is gone");
-}
-
-/* write() of everything, with the fault point of its kind: errno, or only the first k bytes. */
-static ds4_status write_faulty(int fd, const void *bytes, size_t size, const char *point, ds4_error *err)
-{
-    const fault f = fault_at(point);
-    if (f.kind == FAULT_ERRNO) {
-        errno = f.code;
-        return ds4_fail_errno(err, "write");
-    }
-    if (f.kind == FAULT_SHORT && (size_t)f.arg < size) {
-        file_write_all(fd, bytes, (size_t)f.arg, NULL);
-        errno = ENOSPC;
-        return ds4_fail_errno(err, "write");
-    }
-    return file_write_all(fd, bytes, size, err);
-}
-
-void kv_disk_temporary(char out[KV_NAME_BYTES])
-{
-    uint64_t random;
-    hash_random(&random, sizeof random);
-    snprintf(out, KV_NAME_BYTES, "tmp/%ld.%016" PRIx64, (long)getpid(), random);
-}
-
-int kv_disk_name_once(int root, const char *temporary, const char *name)
-{
-    if (linkat(root, temporary, root, name, 0) == 0)
-        return 0;
-    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK)
-        return -1;
-    /* No hard links here (FAT, some network file systems). */
-    if (renameat2(root, temporary, root, name, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno != EINVAL && errno != ENOSYS)
-        return -1;
-    return renameat(root, temporary, root, name); /* replaces what means the same */
-}
-
-static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, size_t size, bool replace,
-                              const char *point, ds4_error *err)
-{
-    char temporary[KV_NAME_BYTES];
-    const int root = kv_disk_root(d);
-    if (root < 0)
-        return no_directory(err);
-    kv_disk_temporary(temporary);
-    const int fd = openat(root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    ds4_status status = fd < 0 ? ds4_fail_errno(err, name) : write_faulty(fd, bytes, size, point, err);
-    if (status == DS4_OK && replace && renameat(root, temporary, root, name) != 0)
-        status = ds4_fail_errno(err, name);
-    if (status == DS4_OK && !replace && kv_disk_name_once(root, temporary, name) != 0 && errno != EEXIST)
-        status = ds4_fail_errno(err, name);
-    if (fd >= 0) {
-        close(fd);
-        unlinkat(root, temporary, 0);
-    }
-    close(root);
-    return status;
-}
-
-ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
-                               ds4_error *err)
-{
-    return write_small(d, name, bytes, size, true, point, err);
-}
-
-ds4_status kv_disk_write_once(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
-                              ds4_error *err)
-{
-    return write_small(d, name, bytes, size, false, point, err);
-}
-
-ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
-                          ds4_error *err)
-{
-    const int root = kv_disk_root(d);
-    if (root < 0)
-        return no_directory(err);
-    const int fd = openat(root, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    const ds4_status status = fd < 0 ? ds4_fail_errno(err, name) : write_faulty(fd, bytes, size, point, err);
-    if (fd >= 0)
-        close(fd);
-    close(root);
-    return status;
-}
-
-ds4_status kv_disk_read_small(kv_disk *d, const char *name, void *out, size_t size, size_t *n, ds4_error *err)
-{
-    const int root = kv_disk_root(d);
-    ds4_status status = DS4_OK;
-    *n = 0;
-    if (root < 0)
-        return no_directory(err);
-    const int fd = openat(root, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        status = ds4_fail_errno(err, name);
-    while (fd >= 0 && *n < size) {
-        const ssize_t some = read(fd, (char *)out + *n, size - *n);
-        if (some < 0 && errno == EINTR)
-            continue;
-        if (some < 0)
-            status = ds4_fail_errno(err, name);
-        if (some <= 0)
-            break;
-        *n += (size_t)some;
-    }
-    if (fd >= 0)
-        close(fd);
-    close(root);
-    return status;
-}
+/* --- names ------------------------------------------------------------------------------------------------------------ */
 
 bool kv_disk_unlink(kv_disk *d, const char *name, const char *point)
 {
