@@ -100,7 +100,10 @@ static ds4_status give_name(kv_disk *d, int root, int fd, const char *temporary,
     if (linked != 0 && errno == ENOENT) { /* the folder of two digits is not there yet */
         char folder[8];
         snprintf(folder, sizeof folder, "%.4s", name);
-        if (mkdirat(root, folder, 0700) == 0 || errno == EEXIST)
+        const bool made = mkdirat(root, folder, 0700) == 0;
+        if (made)
+            kv_disk_sync_folder(root, "o"); /* once: a power failure must not take away all that will be in it */
+        if (made || errno == EEXIST)
             linked = link_once(root, fd, temporary, name);
         if (linked != 0 && errno == ENOENT && !temporary[0])
             d->no_tmpfile = true; /* there is no /proc to link from: named ones from now on */
@@ -122,8 +125,11 @@ ds4_status kv_disk_publish(kv_disk *d, const kv_key *key, uint16_t kind, const u
     const int fd = open_temporary(d, root, temporary);
     if (fd < 0)
         status = ds4_fail_errno(err, "create a temporary file");
-    if (status == DS4_OK)
+    if (status == DS4_OK) {
+        const kv_size_limit held = kv_disk_expect_size_limit();
         status = fill(fd, kind, image, size, err);
+        kv_disk_size_limit_over(&held);
+    }
     if (status == DS4_OK && durability != KV_DURABILITY_NONE) { /* (3) */
         status = at_point("publish.fsync", err);
         if (status == DS4_OK && fdatasync(fd) != 0)
