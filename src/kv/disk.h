@@ -71,9 +71,10 @@ typedef struct kv_size_limit {
 kv_size_limit kv_disk_expect_size_limit(void);
 void kv_disk_size_limit_over(const kv_size_limit *held);
 
-/* Publishes an image under the object's name, or leaves the directory as it was. Losing the race is success. */
+/* Publishes an image under the object's name, or leaves the directory as it was. *taken: something else has the name, and
+ * stays; that is no error. */
 ds4_status kv_disk_publish(kv_disk *d, const kv_key *key, uint16_t kind, const uint8_t *image, uint64_t size,
-                           kv_durability durability, ds4_error *err);
+                           kv_durability durability, bool *taken, ds4_error *err);
 
 /* Opens an object for reading and gives its size. NOT_FOUND, CORRUPT (not a regular file of ours), IO. */
 ds4_status kv_disk_open_object(kv_disk *d, const kv_key *key, uint16_t kind, bool trust_group, int *fd, uint64_t *size,

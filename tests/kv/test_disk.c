@@ -1,5 +1,4 @@
-/* The directory under the store: what is synced, what a file-size limit does, how often folders are read. The calls of the C
- * library are observed by functions of the same name here. P and F numbers: docs/reliability.md. */
+/* The directory under the store: what is synced, what a file-size limit does, how often folders are listed. P and F numbers: docs/reliability.md. */
 #include "kv/stub_model.h"
 #include "support/support.h"
 
@@ -10,32 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SYNCS_MAX = 64 };
-
-static struct stat synced[SYNCS_MAX];
-static atomic_int n_synced, n_listings;
-
-static int note_sync(int fd, long call)
-{
-    const int i = atomic_fetch_add(&n_synced, 1);
-    if (i < SYNCS_MAX)
-        fstat(fd, &synced[i]);
-    return (int)syscall(call, fd);
-}
-
-int fsync(int fd)
-{
-    return note_sync(fd, SYS_fsync);
-}
-
-int fdatasync(int fd)
-{
-    return note_sync(fd, SYS_fdatasync);
-}
+static atomic_int n_listings;
 
 DIR *fdopendir(int fd)
 {
@@ -43,16 +20,6 @@ DIR *fdopendir(int fd)
     *(void **)&real = dlsym(RTLD_NEXT, "fdopendir"); /* the form that POSIX gives: ISO C has no cast for it */
     atomic_fetch_add(&n_listings, 1);
     return real(fd);
-}
-
-static bool was_synced(const char *path)
-{
-    struct stat about;
-    assert_int_equal(stat(path, &about), 0);
-    for (int i = 0; i < n_synced && i < SYNCS_MAX; i++)
-        if (synced[i].st_dev == about.st_dev && synced[i].st_ino == about.st_ino)
-            return true;
-    return false;
 }
 
 /* Without its STORE no object can be found, without its folder none exists: a power failure must not take them. */
@@ -63,20 +30,20 @@ static void what_all_objects_depend_on_is_synced(void **state)
     kv_store *s;
     (void)state;
     o.dir = TEST_SCRATCH "/a/b/store";
-    n_synced = 0;
+    stub_n_synced = 0;
     assert_int_equal(kv_store_open(&s, &o, NULL), DS4_OK);
-    assert_true(was_synced(TEST_SCRATCH));
-    assert_true(was_synced(TEST_SCRATCH "/a"));
-    assert_true(was_synced(TEST_SCRATCH "/a/b"));
-    assert_true(was_synced(TEST_SCRATCH "/a/b/store"));
-    assert_true(was_synced(TEST_SCRATCH "/a/b/store/STORE"));
-    assert_false(was_synced(TEST_SCRATCH "/a/b/store/o"));
+    assert_true(stub_was_synced(TEST_SCRATCH));
+    assert_true(stub_was_synced(TEST_SCRATCH "/a"));
+    assert_true(stub_was_synced(TEST_SCRATCH "/a/b"));
+    assert_true(stub_was_synced(TEST_SCRATCH "/a/b/store"));
+    assert_true(stub_was_synced(TEST_SCRATCH "/a/b/store/STORE"));
+    assert_false(stub_was_synced(TEST_SCRATCH "/a/b/store/o"));
     stub_tokens(tokens, 60, 1);
     stub_save(s, tokens, 20);
-    assert_true(was_synced(TEST_SCRATCH "/a/b/store/o"));
-    n_synced = 0;
+    assert_true(stub_was_synced(TEST_SCRATCH "/a/b/store/o"));
+    stub_n_synced = 0;
     stub_save(s, tokens, 20); /* nothing new, nothing to wait for */
-    assert_int_equal(n_synced, 0);
+    assert_int_equal(stub_n_synced, 0);
     kv_store_close(s, 1000000);
 }
 
@@ -99,9 +66,8 @@ static void a_file_size_limit_is_an_error(void **state)
         kv_store_metrics(s, &m);
         kv_store_close(s, 1000000);
         sigpending(&pending);
-        _exit(m.write_dropped_total[KV_DROP_ERROR] == 1 && m.store_objects == 0 && !sigismember(&pending, SIGXFSZ)
-                  ? 0
-                  : 1);
+        _exit(m.write_dropped_total[KV_DROP_ERROR] == 1 && m.store_objects == 0 && !sigismember(&pending, SIGXFSZ) ? 0
+                                                                                                                   : 1);
     }
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_true(WIFEXITED(how));
