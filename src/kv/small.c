@@ -2,7 +2,9 @@
  * (1) A small file appears under its name whole or not at all: no record is ever torn.
  * (2) A writer locks its file before the file has a name that others look for, and removes the name before it lets go of the
  *     lock. So a file that can be locked and still has its name was left by a process that is gone (P3), whatever process
- *     ids mean to the two: in containers, and on other machines, they mean nothing. */
+ *     ids mean to the two: in containers, and on other machines, they mean nothing.
+ * (3) A write beyond the file-size limit (RLIMIT_FSIZE) is an error and not a signal, whatever the program does with
+ *     SIGXFSZ: the signal is blocked in the writing thread, so that no process-wide disposition has to be changed. */
 #include "base/fault.h"
 #include "base/file.h"
 #include "kv/disk.h"
@@ -10,7 +12,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- locks ------------------------------------------------------------------------------------------------------------ */
@@ -44,6 +48,31 @@ static ds4_status no_directory(ds4_error *err)
     return ds4_fail(err, DS4_ERR_IO, "the directory is gone");
 }
 
+kv_size_limit kv_disk_expect_size_limit(void)
+{
+    kv_size_limit held;
+    sigset_t pending, limit;
+    sigemptyset(&limit);
+    sigaddset(&limit, SIGXFSZ);
+    sigpending(&pending);
+    held.was_pending = sigismember(&pending, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &limit, &held.mask);
+    return held;
+}
+
+void kv_disk_size_limit_over(const kv_size_limit *held)
+{
+    const int code = errno;
+    const struct timespec now = { 0 };
+    sigset_t limit;
+    sigemptyset(&limit);
+    sigaddset(&limit, SIGXFSZ);
+    if (!held->was_pending)
+        sigtimedwait(&limit, NULL, &now); /* takes the signal of a write that was refused */
+    pthread_sigmask(SIG_SETMASK, &held->mask, NULL);
+    errno = code;
+}
+
 /* write() of everything, with the fault point of its kind: errno, or only the first k bytes. */
 static ds4_status write_faulty(int fd, const void *bytes, size_t size, const char *point, ds4_error *err)
 {
@@ -57,7 +86,10 @@ static ds4_status write_faulty(int fd, const void *bytes, size_t size, const cha
         errno = ENOSPC;
         return ds4_fail_errno(err, "write");
     }
-    return file_write_all(fd, bytes, size, err);
+    const kv_size_limit held = kv_disk_expect_size_limit(); /* (3) */
+    const ds4_status status = file_write_all(fd, bytes, size, err);
+    kv_disk_size_limit_over(&held);
+    return status;
 }
 
 static ds4_status read_up_to(int fd, void *out, size_t size, size_t *n, const char *name, ds4_error *err)
@@ -152,9 +184,9 @@ int kv_disk_name_once(int root, const char *temporary, const char *name)
     return renameat(root, temporary, root, name); /* replaces what means the same */
 }
 
-/* Fills the temporary and gives it its name, replacing another file or, if somebody else was first, doing nothing. */
+/* Fills the temporary and gives it its name. `lasting`: never replaces, and is on the disk before it has its name. */
 static ds4_status fill_and_name(kv_locked *f, kv_disk *d, const char *name, const void *bytes, size_t size,
-                                bool replace, const char *point, ds4_error *err)
+                                bool lasting, const char *point, ds4_error *err)
 {
     ds4_status status = write_faulty(f->fd, bytes, size, point, err);
     if (status != DS4_OK)
@@ -162,10 +194,14 @@ static ds4_status fill_and_name(kv_locked *f, kv_disk *d, const char *name, cons
     const int root = kv_disk_root(d);
     if (root < 0)
         return no_directory(err);
-    if (replace && renameat(root, f->name, root, name) != 0)
+    if (lasting && fdatasync(f->fd) != 0) /* never repeated (F53): the file is given up */
+        status = ds4_fail_errno(err, "fdatasync");
+    if (status == DS4_OK && !lasting && renameat(root, f->name, root, name) != 0)
         status = ds4_fail_errno(err, name);
-    if (!replace && kv_disk_name_once(root, f->name, name) != 0 && errno != EEXIST)
+    if (status == DS4_OK && lasting && kv_disk_name_once(root, f->name, name) != 0 && errno != EEXIST)
         status = ds4_fail_errno(err, name);
+    if (status == DS4_OK && lasting)
+        kv_disk_sync_folder(root, ".");
     close(root);
     return status;
 }
@@ -173,7 +209,7 @@ static ds4_status fill_and_name(kv_locked *f, kv_disk *d, const char *name, cons
 ds4_status kv_locked_publish(kv_locked *f, kv_disk *d, const char *name, const void *bytes, size_t size,
                              const char *point, ds4_error *err)
 {
-    const ds4_status status = fill_and_name(f, d, name, bytes, size, true, point, err);
+    const ds4_status status = fill_and_name(f, d, name, bytes, size, false, point, err);
     if (status == DS4_OK)
         snprintf(f->name, sizeof f->name, "%s", name);
     return status;
@@ -223,14 +259,14 @@ bool kv_locked_remove(kv_locked *f, kv_disk *d)
     return silent;
 }
 
-static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, size_t size, bool replace,
+static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, size_t size, bool lasting,
                               const char *point, ds4_error *err)
 {
     kv_locked temporary;
     ds4_status status = kv_locked_create(&temporary, d, err);
     if (status != DS4_OK)
         return status;
-    status = fill_and_name(&temporary, d, name, bytes, size, replace, point, err);
+    status = fill_and_name(&temporary, d, name, bytes, size, lasting, point, err);
     kv_disk_unlink(d, temporary.name, NULL);
     kv_locked_close(&temporary);
     return status;
@@ -239,11 +275,11 @@ static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, s
 ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                                ds4_error *err)
 {
-    return write_small(d, name, bytes, size, true, point, err);
+    return write_small(d, name, bytes, size, false, point, err);
 }
 
 ds4_status kv_disk_write_once(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                               ds4_error *err)
 {
-    return write_small(d, name, bytes, size, false, point, err);
+    return write_small(d, name, bytes, size, true, point, err);
 }
