@@ -111,8 +111,6 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_U32, "--kv-shutdown-ms", NULL, "N", "how long saving may take at the end (3000)", &e->kv_shutdown_ms,
           0, 3600000 },
         { OPTION_FLAG, "--kv-read-only", NULL, NULL, "use checkpoints, write none", &e->kv_read_only, 0, 0 },
-        { OPTION_FLAG, "--kv-exact", NULL, NULL, "only checkpoints whose segments have the bytes they were saved over",
-          &e->kv_exact, 0, 0 },
         { OPTION_HEADING, "Other", NULL, NULL, NULL, NULL, 0, 0 },
         { OPTION_TEXT, "--log-level", NULL, "LEVEL", "error, warning, info or debug (info)", &s->log_level, 0, 0 },
         { 0 },
