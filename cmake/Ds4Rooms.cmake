@@ -80,6 +80,7 @@ function(ds4_tests)
         endforeach()
     endforeach()
     # tests/base/test_pool.c holds threads back at their start, and moves the clock.
+    target_link_options(test-backend-ops PRIVATE LINKER:--wrap=pool_run) # it counts tasks
     target_link_options(test-base-pool PRIVATE LINKER:--wrap=pthread_create,--wrap=clock_monotonic_us)
 endfunction()
 
