@@ -29,6 +29,25 @@ void kv_object_name(const kv_key *key, uint16_t kind, char out[KV_NAME_BYTES])
 
 /* --- the directory --------------------------------------------------------------------------------------------------- */
 
+/* A full or failing disk is no reason not to start: that is "no cache", like any later error. */
+static ds4_status cannot_make(ds4_error *err)
+{
+    return errno == ENOSPC || errno == EDQUOT || errno == EIO
+               ? ds4_fail_errno(err, "cannot make the directory")
+               : ds4_fail(err, DS4_ERR_ARGUMENT, "cannot make the directory: %s", strerror(errno));
+}
+
+/* At the first opening parents are not made: the path may be mistyped. */
+static ds4_status make_last_part(const char *path, ds4_error *err)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return DS4_OK;
+    return errno == ENOENT
+               ? ds4_fail(err, DS4_ERR_ARGUMENT,
+                          "cannot make the directory: its parent does not exist; check the path, or make the parent")
+               : cannot_make(err);
+}
+
 /* Makes the directory and its parents. */
 static ds4_status make_path(const char *path, ds4_error *err)
 {
@@ -42,10 +61,7 @@ static ds4_status make_path(const char *path, ds4_error *err)
             continue;
         *at = 0;
         if (mkdir(copy, 0700) != 0 && errno != EEXIST && (c == 0 || errno != EROFS)) {
-            /* A full or failing disk is no reason not to start: that is "no cache", like any later error. */
-            status = errno == ENOSPC || errno == EDQUOT || errno == EIO
-                         ? ds4_fail_errno(err, "cannot make the directory")
-                         : ds4_fail(err, DS4_ERR_ARGUMENT, "cannot make the directory: %s", strerror(errno));
+            status = cannot_make(err);
             break;
         }
         *at = c;
@@ -116,7 +132,7 @@ ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust
     struct stat about;
     ds4_status status = DS4_OK;
     if (!read_only && stat(path, &about) != 0 && errno == ENOENT)
-        status = make_path(path, err);
+        status = make_last_part(path, err);
     if (status == DS4_OK)
         status = open_root(d, read_only, err);
     return status;

@@ -20,7 +20,7 @@ class Terminal:
     def __init__(self, home, *arguments):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.environ.update(HOME=home, TERM="xterm", LC_ALL="C")
+            os.environ.update(HOME=home, XDG_CACHE_HOME=os.path.join(home, "cache"), TERM="xterm", LC_ALL="C")
             os.execv(PROGRAM, [str(PROGRAM), *arguments])
         self.text = b""
 
