@@ -35,6 +35,17 @@ test:                               ## every test; STAGE=name runs one stage
 	scripts/install-deps.sh test
 	scripts/test.sh $(STAGE)
 
+.PHONY: check
+check:                              ## the inner loop: build, fast tests of everything, no sanitizers (under a minute)
+	scripts/install-deps.sh test
+	scripts/test.sh check
+
+.PHONY: mutants
+mutants:                            ## apply small faults to the sources; a test must notice each  (ARGS="kv --name evict")
+	scripts/install-deps.sh test
+	scripts/test-deps.sh
+	build/test-env/python/bin/python3 tests/mutants/run.py $(ARGS)
+
 .PHONY: bench
 bench:                              ## tokens per second, and time to first token after a restart
 	scripts/install-deps.sh bench
@@ -75,7 +86,7 @@ format-check:                       ## the same as a question
 
 .PHONY: clean
 clean:                              ## remove every build folder
-	rm -rf build build-debug build-faults build-asan build-tsan build-fuzz build-aarch64
+	rm -rf build build-debug build-faults build-asan build-tsan build-fuzz build-aarch64 build-mutants
 
 .PHONY: help
 help:                               ## this list

@@ -42,7 +42,6 @@ typedef struct ds4_options {
     uint32_t kv_segment_tokens, kv_min_tokens, kv_crash_strikes; /* 0: default */
     uint32_t kv_shutdown_ms;                                     /* how long ds4_close() may save; default 3000 */
     bool kv_read_only;                                           /* use what is there, write nothing */
-    bool kv_exact; /* only checkpoints whose segments have the bytes they were saved over */
 } ds4_options;
 
 DS4_API ds4_options ds4_options_default(void);

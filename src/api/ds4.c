@@ -48,7 +48,6 @@ static engine_options engine_options_of(const ds4_options *o)
     e.kv_crash_strikes = o->kv_crash_strikes;
     e.kv_shutdown_ms = o->kv_shutdown_ms;
     e.kv_read_only = o->kv_read_only;
-    e.kv_exact = o->kv_exact;
     return e;
 }
 

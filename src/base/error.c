@@ -38,6 +38,7 @@ static ds4_status status_of_errno(int code)
 {
     switch (code) {
     case ENOSPC:
+    case EFBIG: /* the file-size limit of the process, or of the file system */
     case EDQUOT: return DS4_ERR_NO_SPACE;
     case ENOMEM: return DS4_ERR_NO_MEMORY;
     case ENOENT: return DS4_ERR_NOT_FOUND;

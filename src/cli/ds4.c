@@ -102,7 +102,6 @@ static ds4_options api_options(const common_options *c)
     o.kv_crash_strikes = c->engine.kv_crash_strikes;
     o.kv_shutdown_ms = c->engine.kv_shutdown_ms;
     o.kv_read_only = c->engine.kv_read_only;
-    o.kv_exact = c->engine.kv_exact;
     return o;
 }
 

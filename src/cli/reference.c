@@ -48,6 +48,7 @@ const option_spec options_of_the_reference[] = {
     /* Of ds4-server. */
     IGNORED_VALUE("--trace"),
     IGNORED("--kv-cache-reject-different-quant"),
+    IGNORED("--kv-exact"), /* of earlier versions; segments are always compared */
     IGNORED("--disable-exact-dsml-tool-replay"),
     IGNORED_VALUE("--kv-cache-cold-max-tokens"),
     IGNORED_VALUE("--kv-cache-continued-interval-tokens"),

@@ -33,6 +33,7 @@ ds4_status startup(ds4_error *err)
 {
     const struct sigaction action = { .sa_handler = on_lost_page };
     sigaction(SIGBUS, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a log or a dump that reaches the file-size limit is a write that fails */
 #ifdef DS4_KV_FAULTS
     const char *seed = getenv("DS4_KV_SEED");
     const ds4_status status =

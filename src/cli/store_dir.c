@@ -1,5 +1,7 @@
 #include "cli/store_dir.h"
 
+#include "base/file.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +28,8 @@ static ds4_status make_parts(char *path, size_t from, bool *made, ds4_error *err
         if (!*made && errno != EEXIST)
             return ds4_fail(err, errno == ENOSPC || errno == EDQUOT ? DS4_ERR_NO_SPACE : DS4_ERR_IO,
                             "%.160s cannot be made: %s", path, strerror(errno));
+        if (*made)
+            file_sync_parent(path); /* a power failure must not take the whole cache along */
         *end = c;
         if (c == 0)
             return DS4_OK;

@@ -1,6 +1,10 @@
 /* kv/disk.c - the directory itself, small files, and reading objects; publishing them is publish.c.
  * (1) Nothing is done through a path twice: one descriptor of the root, everything else relative to it (F22).
- * (2) A small file appears under its name whole or not at all: no record is ever torn. */
+ * (2) A small file appears under its name whole or not at all: no record is ever torn.
+ * (3) What every object depends on survives a power failure: STORE, whose salt names them, and the directories that they
+ *     are in are synced when they are created. Objects are not (kv_durability): one that is lost is only a miss.
+ * (4) A write beyond the file-size limit (RLIMIT_FSIZE) is an error and not a signal, whatever the program does with
+ *     SIGXFSZ: the signal is blocked in the writing thread, so that no process-wide disposition has to be changed. */
 #include "kv/disk.h"
 
 #include "base/clock.h"
@@ -12,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +45,11 @@ static ds4_status cannot_make(ds4_error *err)
 /* At the first opening parents are not made: the path may be mistyped. */
 static ds4_status make_last_part(const char *path, ds4_error *err)
 {
-    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+    if (mkdir(path, 0700) == 0) {
+        file_sync_parent(path); /* (3) */
+        return DS4_OK;
+    }
+    if (errno == EEXIST)
         return DS4_OK;
     return errno == ENOENT
                ? ds4_fail(err, DS4_ERR_ARGUMENT,
@@ -60,7 +69,9 @@ static ds4_status make_path(const char *path, ds4_error *err)
         if (c != '/' && c != 0)
             continue;
         *at = 0;
-        if (mkdir(copy, 0700) != 0 && errno != EEXIST && (c == 0 || errno != EROFS)) {
+        if (mkdir(copy, 0700) == 0) {
+            file_sync_parent(copy); /* (3) */
+        } else if (errno != EEXIST && (c == 0 || errno != EROFS)) {
             status = cannot_make(err);
             break;
         }
@@ -84,6 +95,24 @@ static ds4_status check_owner(int root, bool trust_group, struct stat *about, ds
     return DS4_OK;
 }
 
+/* Makes the folders that are missing. *made_objects: "o" was one of them, so the store has lost its objects. */
+static bool make_folders(int root, bool *made_objects)
+{
+    bool made = false;
+    *made_objects = false;
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        if (mkdirat(root, folders[i], 0700) == 0) {
+            made = true;
+            *made_objects = *made_objects || i == 0;
+        } else if (errno != EEXIST) {
+            return false;
+        }
+    }
+    if (made)
+        file_sync_folder(root, "."); /* (3) */
+    return true;
+}
+
 /* Opens what is there, with all folders if it can be written. Replaces root, device, inode, read_only. */
 static ds4_status open_root(kv_disk *d, bool read_only, ds4_error *err)
 {
@@ -99,16 +128,11 @@ static ds4_status open_root(kv_disk *d, bool read_only, ds4_error *err)
         close(root);
         return status;
     }
-    bool writable = !read_only;
-    for (size_t i = 0; writable && i < sizeof folders / sizeof folders[0]; i++)
-        if (mkdirat(root, folders[i], 0700) != 0 && errno != EEXIST) {
-            log_warning("kv read-only dir=\"%s\" why=\"%s\"", d->path, strerror(errno));
-            writable = false;
-        }
-    if (writable && faccessat(root, "o", W_OK | X_OK, AT_EACCESS) != 0) {
+    bool made_objects;
+    const bool writable =
+        !read_only && make_folders(root, &made_objects) && faccessat(root, "o", W_OK | X_OK, AT_EACCESS) == 0;
+    if (!writable && !read_only)
         log_warning("kv read-only dir=\"%s\" why=\"%s\"", d->path, strerror(errno));
-        writable = false;
-    }
     pthread_mutex_lock(&d->lock);
     const int old = d->root;
     d->root = root;
@@ -155,17 +179,26 @@ int kv_disk_root(kv_disk *d)
     return root;
 }
 
-/* Is what we hold still what stands under the path, and has nobody emptied it? */
-static bool is_intact(kv_disk *d)
+/* The directory is the one under its path and has a STORE; folders that somebody removed are made again. */
+static bool is_intact(kv_disk *d, bool *lost_objects)
 {
     struct stat about;
+    *lost_objects = false;
     pthread_mutex_lock(&d->lock);
     const bool held = d->root >= 0;
     const dev_t device = d->device;
     const ino_t inode = d->inode;
     pthread_mutex_unlock(&d->lock);
-    return held && stat(d->path, &about) == 0 && about.st_dev == device && about.st_ino == inode &&
-           (d->read_only || kv_disk_stat(d, "STORE", &about));
+    if (!held || stat(d->path, &about) != 0 || about.st_dev != device || about.st_ino != inode)
+        return false;
+    if (d->read_only)
+        return true;
+    const int root = kv_disk_root(d);
+    const bool whole =
+        root >= 0 && fstatat(root, "STORE", &about, AT_SYMLINK_NOFOLLOW) == 0 && make_folders(root, lost_objects);
+    if (root >= 0)
+        close(root);
+    return whole;
 }
 
 bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
@@ -173,9 +206,11 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
     ds4_error err;
     *anew = false;
     pthread_mutex_lock(&d->renewal);
-    bool good = is_intact(d);
+    bool good = is_intact(d, anew);
     if (good)
         d->tried_us = 0;
+    if (*anew)
+        log_warning("kv objects gone dir=\"%s\": folder o made again", d->path);
     const int64_t now_us = clock_monotonic_us();
     const bool first = d->tried_us == 0; /* the first look is at once */
     if (!good && (first || now_us - d->tried_us >= recreate_us)) {
@@ -199,6 +234,31 @@ static ds4_status no_directory(ds4_error *err)
     return ds4_fail(err, DS4_ERR_IO, "the directory is gone");
 }
 
+kv_size_limit kv_disk_expect_size_limit(void)
+{
+    kv_size_limit held;
+    sigset_t pending, limit;
+    sigemptyset(&limit);
+    sigaddset(&limit, SIGXFSZ);
+    sigpending(&pending);
+    held.was_pending = sigismember(&pending, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &limit, &held.mask);
+    return held;
+}
+
+void kv_disk_size_limit_over(const kv_size_limit *held)
+{
+    const int code = errno;
+    const struct timespec now = { 0 };
+    sigset_t limit;
+    sigemptyset(&limit);
+    sigaddset(&limit, SIGXFSZ);
+    if (!held->was_pending)
+        sigtimedwait(&limit, NULL, &now); /* takes the signal of a write that was refused */
+    pthread_sigmask(SIG_SETMASK, &held->mask, NULL);
+    errno = code;
+}
+
 /* write() of everything, with the fault point of its kind: errno, or only the first k bytes. */
 static ds4_status write_faulty(int fd, const void *bytes, size_t size, const char *point, ds4_error *err)
 {
@@ -212,7 +272,10 @@ static ds4_status write_faulty(int fd, const void *bytes, size_t size, const cha
         errno = ENOSPC;
         return ds4_fail_errno(err, "write");
     }
-    return file_write_all(fd, bytes, size, err);
+    const kv_size_limit held = kv_disk_expect_size_limit(); /* (4) */
+    const ds4_status status = file_write_all(fd, bytes, size, err);
+    kv_disk_size_limit_over(&held);
+    return status;
 }
 
 void kv_disk_temporary(char out[KV_NAME_BYTES])
@@ -236,7 +299,8 @@ int kv_disk_name_once(int root, const char *temporary, const char *name)
     return renameat(root, temporary, root, name); /* replaces what means the same */
 }
 
-static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, size_t size, bool replace,
+/* `lasting`: never replaces, and is on the disk before it has its name. */
+static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, size_t size, bool lasting,
                               const char *point, ds4_error *err)
 {
     char temporary[KV_NAME_BYTES];
@@ -246,10 +310,14 @@ static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, s
     kv_disk_temporary(temporary);
     const int fd = openat(root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     ds4_status status = fd < 0 ? ds4_fail_errno(err, name) : write_faulty(fd, bytes, size, point, err);
-    if (status == DS4_OK && replace && renameat(root, temporary, root, name) != 0)
+    if (status == DS4_OK && lasting && fdatasync(fd) != 0) /* never repeated (F53): the file is given up */
+        status = ds4_fail_errno(err, "fdatasync");
+    if (status == DS4_OK && !lasting && renameat(root, temporary, root, name) != 0)
         status = ds4_fail_errno(err, name);
-    if (status == DS4_OK && !replace && kv_disk_name_once(root, temporary, name) != 0 && errno != EEXIST)
+    if (status == DS4_OK && lasting && kv_disk_name_once(root, temporary, name) != 0 && errno != EEXIST)
         status = ds4_fail_errno(err, name);
+    if (status == DS4_OK && lasting)
+        file_sync_folder(root, "."); /* (3) */
     if (fd >= 0) {
         close(fd);
         unlinkat(root, temporary, 0);
@@ -261,13 +329,13 @@ static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, s
 ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                                ds4_error *err)
 {
-    return write_small(d, name, bytes, size, true, point, err);
+    return write_small(d, name, bytes, size, false, point, err);
 }
 
 ds4_status kv_disk_write_once(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                               ds4_error *err)
 {
-    return write_small(d, name, bytes, size, false, point, err);
+    return write_small(d, name, bytes, size, true, point, err);
 }
 
 ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,

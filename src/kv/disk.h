@@ -7,6 +7,7 @@
 #include "kv/kv.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 
@@ -36,7 +37,7 @@ void kv_object_name(const kv_key *key, uint16_t kind, char out[KV_NAME_BYTES]);
 ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust_group, ds4_error *err);
 void kv_disk_close(kv_disk *d);
 /* True while the directory is there. If it vanished, was emptied or replaced, it is made or opened again, at most every
- * `recreate_us`; *anew then says that everything known about its files is void. */
+ * `recreate_us`; folders that were removed are made again at once. *anew: everything known about its objects is void. */
 bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew);
 /* A duplicate of the root descriptor for one operation, or -1. Close it. */
 int kv_disk_root(kv_disk *d);
@@ -44,7 +45,8 @@ int kv_disk_root(kv_disk *d);
 /* Whole small files: the new content, or what was there before. `point`: the fault point ("write.poison"). */
 ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                                ds4_error *err);
-/* The same, but never replaces: OK too when somebody else was first. */
+/* The same for a file in the root that must outlive a power failure (STORE): synced, with its name, before this returns.
+ * Never replaces: OK too when somebody else was first. */
 ds4_status kv_disk_write_once(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
                               ds4_error *err);
 /* Reads at most `size` bytes; *n is what there was. NOT_FOUND, IO. */
@@ -58,9 +60,18 @@ bool kv_disk_quarantine(kv_disk *d, const kv_key *key, uint16_t kind);
 void kv_disk_temporary(char out[KV_NAME_BYTES]);
 int kv_disk_name_once(int root, const char *temporary, const char *name);
 
-/* Publishes an image under the object's name, or leaves the directory as it was. Losing the race is success. */
+/* Around a write: beyond the file-size limit it fails with EFBIG, and the signal that the kernel sends with it is taken. */
+typedef struct kv_size_limit {
+    sigset_t mask;
+    bool was_pending;
+} kv_size_limit;
+kv_size_limit kv_disk_expect_size_limit(void);
+void kv_disk_size_limit_over(const kv_size_limit *held);
+
+/* Publishes an image under the object's name, or leaves the directory as it was. *taken: something else has the name, and
+ * stays; that is no error. */
 ds4_status kv_disk_publish(kv_disk *d, const kv_key *key, uint16_t kind, const uint8_t *image, uint64_t size,
-                           kv_durability durability, ds4_error *err);
+                           kv_durability durability, bool *taken, ds4_error *err);
 
 /* Opens an object for reading and gives its size. NOT_FOUND, CORRUPT (not a regular file of ours), IO. */
 ds4_status kv_disk_open_object(kv_disk *d, const kv_key *key, uint16_t kind, bool trust_group, int *fd, uint64_t *size,

@@ -113,15 +113,14 @@ static void collect(search *q)
 
 /* ---- reading ---- */
 
-/* The CHAIN section names every ancestor as we know it; with --kv-exact by its bytes, too. */
-static bool chain_agrees(const search *q, const kv_loaded *frontier, size_t depth, bool exact)
+/* The frontier was computed from these segments: the CHAIN section has their keys and the digests of their bytes. Segments
+ * that other kernels wrote, or a later run, would restore to a state that was never computed. */
+static bool chain_agrees(const search *q, const kv_loaded *frontier, size_t depth)
 {
     const kv_section *chain = kv_part_section(&frontier->part, KV_SECTION_CHAIN);
     for (size_t i = 0; i < depth; i++) {
         const uint8_t *at = (const uint8_t *)chain->bytes + i * KV_CHAIN_ENTRY; /* its size was checked: V6 */
-        if (memcmp(at, q->keys[i].bytes, 32) != 0)
-            return false;
-        if (exact && memcmp(at + 32, q->loaded[i].header.payload.bytes, 16) != 0)
+        if (memcmp(at, q->keys[i].bytes, 32) != 0 || memcmp(at + 32, q->loaded[i].header.payload.bytes, 16) != 0)
             return false;
     }
     return true;
@@ -149,8 +148,10 @@ static ds4_status load_candidate(search *q, const candidate *c, kv_loaded *front
         if (status != DS4_OK && i < q->stem)
             q->stem = i; /* the stem ends here for all candidates */
     }
-    if (status == DS4_OK && !chain_agrees(q, frontier, depth, s->options.exact))
+    if (status == DS4_OK && !chain_agrees(q, frontier, depth)) {
+        kv_reject(s, &c->key, KV_KIND_FRONTIER, (kv_finding){ 3, KV_ACTION_UNLINK, "other-stem" });
         status = ds4_fail(err, DS4_ERR_CORRUPT, "the frontier was saved over other segments");
+    }
     if (status != DS4_OK)
         kv_loaded_free(frontier);
     return status;

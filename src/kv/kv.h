@@ -101,7 +101,6 @@ typedef struct kv_options {
     uint64_t min_free_bytes; /* what we leave free on the file system. 0: max(5 GiB, 5 %); 1: practically none */
     kv_durability durability;
     bool read_only;           /* nothing is written, not even intents */
-    bool exact;               /* a segment whose bytes differ from those a frontier was saved over is a miss */
     bool trust_group;         /* also load objects that belong to other users */
     uint32_t crash_strikes;   /* crashes in the middle of a restore that make it guilty; 0: 1 */
     uint32_t queue_jobs_max;  /* 0: 64 */
@@ -147,7 +146,9 @@ ds4_status kv_chain_adopt(kv_chain *chain, const kv_plan *plan, ds4_error *err);
 void kv_chain_taint(kv_chain *chain);
 
 uint64_t kv_chain_segments(const kv_chain *chain); /* whole segments */
-/* Hints, from memory only: is there no need to save this? False also when we do not know. Any N; never blocks long. */
+/* Hints, from memory only: is there no need to save this? False also when we do not know. Any N; never blocks long.
+ * A segment that the state computed itself is to be saved even if the store has one of this name: the writer compares the
+ * bytes, mends or replaces what differs, and only then knows what a frontier may be saved over. */
 bool kv_chain_has_segment(kv_chain *chain, uint64_t i_segment);
 bool kv_chain_has_frontier(kv_chain *chain); /* at the chain's length */
 /* The key of the frontier at the chain's length. */

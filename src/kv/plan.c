@@ -48,9 +48,14 @@ ds4_status kv_chain_adopt(kv_chain *c, const kv_plan *p, ds4_error *err)
 {
     kv_chain_reset(c);
     const ds4_status status = kv_chain_extend(c, p->tokens, (size_t)p->n_tokens, err);
-    if (status == DS4_OK)
-        c->lineage = p->frontier.header.lineage;
-    return status;
+    if (status != DS4_OK)
+        return status;
+    c->lineage = p->frontier.header.lineage;
+    pthread_mutex_lock(&c->store->lock);
+    for (size_t i = 0; i < p->n_segments; i++)
+        kv_stem_set(c->stem, i, &p->segments[i].header.key, &p->segments[i].header.payload);
+    pthread_mutex_unlock(&c->store->lock);
+    return DS4_OK;
 }
 
 /* ---- intent and verdict ---- */

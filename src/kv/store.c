@@ -206,9 +206,10 @@ static bool is_replaced(const kv_draft *d)
     return false;
 }
 
-/* Under the lock. The newest frontiers and what they stand on come first: of older ones of a chain nothing is kept. */
-static void prefer_newest(kv_store *s)
+/* Under the lock. The newest frontiers and what they stand on come first: older ones of a chain are taken out and returned. */
+static kv_draft *prefer_newest(kv_store *s)
 {
+    kv_draft *replaced = NULL;
     for (kv_draft **at = &s->head, *previous = NULL; *at;) {
         kv_draft *d = *at;
         if (!is_replaced(d)) {
@@ -222,8 +223,10 @@ static void prefer_newest(kv_store *s)
         s->metrics.queue_jobs--;
         s->metrics.queue_bytes -= d->image_bytes;
         s->metrics.write_dropped_total[KV_DROP_SHUTDOWN]++;
-        kv_draft_free(d);
+        d->next = replaced;
+        replaced = d;
     }
+    return replaced;
 }
 
 void kv_store_close(kv_store *s, int64_t drain_us)
@@ -232,13 +235,17 @@ void kv_store_close(kv_store *s, int64_t drain_us)
         return;
     const int64_t until_us = clock_monotonic_us() + drain_us;
     pthread_mutex_lock(&s->lock);
-    prefer_newest(s);
+    kv_draft *replaced = prefer_newest(s);
     s->stopping = true;
     pthread_cond_broadcast(&s->changed);
     while ((s->head || s->writing) && s->has_writer && clock_cond_wait(&s->changed, &s->lock, until_us))
         continue;
     s->dropping = true;
     pthread_mutex_unlock(&s->lock);
+    for (kv_draft *next; replaced; replaced = next) {
+        next = replaced->next;
+        kv_draft_free(replaced);
+    }
     if (s->has_writer)
         pthread_join(s->writer, NULL);
     if (s->has_scanner)

@@ -41,7 +41,7 @@ typedef struct kv_index {
 } kv_index;
 
 kv_object *kv_index_find(const kv_index *index, const kv_key *key);
-bool kv_index_add(kv_index *index, const kv_header *header); /* false: no memory; true also if it was there */
+bool kv_index_add(kv_index *index, const kv_header *header); /* or updates it; false: no memory */
 /* Counts all children anew, after objects were added in no order. Objects added later come after their parents. */
 void kv_index_recount(kv_index *index);
 void kv_index_remove(kv_index *index, const kv_key *key);
@@ -68,11 +68,31 @@ typedef struct kv_verdicts {
     size_t n_lineages;                     /* ever */
 } kv_verdicts;
 
+/* ---- stems: chain.c ---- */
+
+/* What the segments of one chain hold: their payload digests, known from the restore, or from the writer once it has hashed
+ * them. Other kernels give the same tokens the same name and other bytes, and a frontier is good only over the bytes that it
+ * was computed from. Shared by a chain and its drafts; under the store's lock. */
+typedef struct kv_stem {
+    unsigned references;
+    struct kv_stem_entry {
+        kv_key key; /* zero: not known */
+        hash_digest digest;
+    } * entries;
+    size_t capacity;
+} kv_stem;
+
+void kv_stem_release(kv_store *s, kv_stem *stem); /* takes the lock; NULL is fine */
+void kv_stem_set(kv_stem *stem, size_t i, const kv_key *key, const hash_digest *digest);
+/* The digest of segment i, which has this key; NULL: not known. */
+const hash_digest *kv_stem_digest(const kv_stem *stem, size_t i, const kv_key *key);
+
 /* ---- jobs: draft.c, writer.c ---- */
 struct kv_draft {
     kv_draft *next;
     kv_store *store;
     kv_chain *chain; /* identity only: may be gone by the time the writer sees it */
+    kv_stem *stem;
     kv_extent extent;
     kv_key key, parent;
     kv_key *ancestors; /* [n_ancestors] of a frontier, for its CHAIN section */
@@ -122,6 +142,8 @@ typedef struct kv_loaded {
 ds4_status kv_load(kv_loaded *out, kv_store *s, const kv_key *key, const kv_key *parent, uint16_t kind, uint64_t begin,
                    uint64_t end, const uint32_t *tokens, ds4_error *err);
 void kv_loaded_free(kv_loaded *loaded);
+/* Acts on a finding about an object: out of its place, or never offered again; counts and logs. Takes the lock. */
+void kv_reject(kv_store *s, const kv_key *key, uint16_t kind, kv_finding finding);
 
 /* STATS of a section (f32 values): per group largest magnitude and mean square. false: a value is not finite. */
 bool kv_section_stats(const void *bytes, size_t size, uint32_t n_groups, float *out);
@@ -148,6 +170,7 @@ struct kv_chain {
     uint32_t *tokens; /* [n] */
     kv_key *keys;     /* [n / N] */
     size_t n, capacity;
+    kv_stem *stem; /* NULL: no memory for it at the last reset */
     uint64_t lineage;
     bool tainted;
 };

@@ -15,7 +15,7 @@ VERSION = re.search(r"project\(ds4 VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").
 
 
 def run(*command, code=0, **more):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, **more)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **more)
     assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done
 

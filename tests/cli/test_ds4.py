@@ -19,7 +19,7 @@ MODEL = ROOT / "models" / "ds4-mini.gguf"
 class Ds4(unittest.TestCase):
     def run_ds4(self, *arguments, text=None, code=0):
         with tempfile.TemporaryDirectory() as home:
-            done = subprocess.run([str(PROGRAM), *arguments], input=text, capture_output=True, text=True, timeout=250,
+            done = subprocess.run([str(PROGRAM), *arguments], input=text, capture_output=True, text=True,
                                   env=dict(os.environ, HOME=home, XDG_CACHE_HOME=os.path.join(home, "cache")))
         self.assertEqual(done.returncode, code, done.stderr)
         return done

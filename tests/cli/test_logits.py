@@ -84,7 +84,7 @@ class Logits(unittest.TestCase):
         while str(self.model) not in maps.read_text() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.truncate(self.model, 4096)
-        _, words = running.communicate(timeout=120)
+        _, words = running.communicate()
         self.assertEqual(running.returncode, 1, words)
         self.assertIn("the model file was truncated while in use", words)
 
@@ -93,7 +93,7 @@ class Logits(unittest.TestCase):
                              (["--index-rounding", "fp4"], "--index-rounding fp4: use official or none"),
                              (["--act", "fp8"], "--act fp8: use q8 or f32"), (["--kernels", "mmx", "--parity"], "kernels 'mmx' do not exist")):
             done = subprocess.run([str(PROGRAMS / "ds4-server"), "-m", str(self.model), "--port", "0", "--no-kv-disk", *flags], capture_output=True,
-                                  text=True, timeout=60)
+                                  text=True)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(words, done.stderr)
 
@@ -104,7 +104,7 @@ class Logits(unittest.TestCase):
             if "fingerprint=" in line:
                 break
         running.send_signal(signal.SIGTERM)
-        running.communicate(timeout=60)
+        running.communicate()
         return line.split("fingerprint=")[1].split()[0]
 
     def test_the_switches_are_part_of_the_identity_of_states(self):

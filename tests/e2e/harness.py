@@ -131,7 +131,7 @@ class Server:
     # ---- requests
 
     @contextlib.contextmanager
-    def request(self, method, path, body=None, headers={}, timeout=300):
+    def request(self, method, path, body=None, headers={}, timeout=3600):
         """The answer as http.client gives it, on a connection of its own that lives as long as the `with`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
@@ -141,14 +141,14 @@ class Server:
             connection.close()
 
     def get(self, path):
-        with self.request("GET", path, timeout=60) as answer:
+        with self.request("GET", path, timeout=3600) as answer:
             return answer.status, answer.read().decode()
 
-    def ask(self, body, path="/v1/chat/completions", timeout=300):
+    def ask(self, body, path="/v1/chat/completions", timeout=3600):
         """A body as JSON: request() with its answer unread."""
         return self.request("POST", path, json.dumps(body), {"Content-Type": "application/json"}, timeout)
 
-    def post(self, body, path="/v1/chat/completions", timeout=300):
+    def post(self, body, path="/v1/chat/completions", timeout=3600):
         """The status and the parsed answer."""
         with self.ask(body, path, timeout) as answer:
             return answer.status, json.loads(answer.read())

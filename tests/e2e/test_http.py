@@ -17,7 +17,7 @@ LONG = {"messages": [{"role": "user", "content": harness.story(5, 2500)}], "temp
 
 
 def program(*arguments, **more):
-    return subprocess.run([str(harness.SERVER), *map(str, arguments)], capture_output=True, text=True, timeout=60, **more)
+    return subprocess.run([str(harness.SERVER), *map(str, arguments)], capture_output=True, text=True, **more)
 
 
 class BadStart(unittest.TestCase):
@@ -67,7 +67,7 @@ class Http(unittest.TestCase):
         cls.server.kill()
 
     def raw(self, body, path="/v1/chat/completions", method="POST", headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -223,7 +223,7 @@ class End(unittest.TestCase):
     def test_keys(self):
         with harness.Server(flags=["--api-key", "secret"]) as server:
             def status(headers, path="/v1/models"):
-                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+                connection = http.client.HTTPConnection("127.0.0.1", server.port)
                 connection.request("GET", path, headers=headers)
                 return connection.getresponse().status
             self.assertEqual(status({}), 401)
