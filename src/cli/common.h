@@ -26,7 +26,7 @@ common_options common_options_default(void);
 /* clang-format off */
 #define COMMON_MODEL_OPTIONS(c)                                                                                        \
     { OPTION_TEXT, "--model", "-m", "FILE", "GGUF file (default: ds4-mini)", &(c)->model, 0, 0 },                      \
-    { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per core)", &(c)->engine.n_threads, 1, 64 },            \
+    { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per physical core)", &(c)->engine.n_threads, 1, 64 },   \
     { OPTION_WORD, "--backend", NULL, "cpu", "the only one of this build", &(c)->backend, 0, 0 },                      \
     { OPTION_FLAG, "--cpu", NULL, NULL, NULL, &(c)->cpu, 0, 0 },                                                       \
     { OPTION_WORD, "--kv-rounding", NULL, "official|none", "FP8 rounding of cached rows (official)",                   \
