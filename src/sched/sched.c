@@ -139,7 +139,7 @@ static void wait_for_messages(sched *s)
     for (uint32_t i = 0; i < s->options.n_slots; i++)
         if (s->searches[i].id && s->searches[i].until_us < until_us)
             until_us = s->searches[i].until_us;
-    while (!s->poked && !s->inbox_head && !(s->stopping && s->n_open == 0)) {
+    while (!s->poked && !s->inbox_head && s->n_room_answered == s->n_room_asked && !(s->stopping && s->n_open == 0)) {
         if (until_us == INT64_MAX)
             pthread_cond_wait(&s->wake, &s->lock);
         else if (!clock_cond_wait(&s->wake, &s->lock, until_us))
@@ -152,6 +152,7 @@ static void *engine_thread(void *argument)
     sched *s = argument;
     for (;;) {
         take_messages(s);
+        memory_answer(s);
         drop_cancelled(s);
         admit_waiting(s);
         if (step_once(s))
@@ -179,6 +180,7 @@ static void free_fields(sched *s)
     librarian_close(s->librarian);
     pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->idle);
+    pthread_cond_destroy(&s->room_answered);
     pthread_mutex_destroy(&s->lock);
     free(s->slots);
     free(s->work);
@@ -206,6 +208,7 @@ ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_
     pthread_mutex_init(&s->lock, NULL);
     clock_cond_init(&s->wake);
     clock_cond_init(&s->idle);
+    clock_cond_init(&s->room_answered);
     s->slots = calloc(n, sizeof *s->slots);
     s->work = calloc(n, sizeof *s->work);
     s->work_jobs = calloc(n, sizeof *s->work_jobs);
@@ -225,6 +228,26 @@ ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_
     return DS4_OK;
 }
 
+static uint64_t ask_for_room(sched *s)
+{
+    pthread_mutex_lock(&s->lock);
+    const uint64_t number = ++s->n_room_asked;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    return number;
+}
+
+bool sched_make_room(sched *s)
+{
+    const uint64_t number = ask_for_room(s);
+    pthread_mutex_lock(&s->lock);
+    while (s->n_room_answered < number)
+        pthread_cond_wait(&s->room_answered, &s->lock);
+    const bool found = s->room_found;
+    pthread_mutex_unlock(&s->lock);
+    return found;
+}
+
 ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **out, ds4_error *err)
 {
     *out = NULL;
@@ -235,6 +258,8 @@ ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **o
                         request->n_prompt, s->n_ctx);
     job *j = NULL;
     ds4_status status = job_new(&j, s, request, s->n_vocab, err);
+    if (status == DS4_ERR_NO_MEMORY)
+        ask_for_room(s); /* too late for this request, which must not wait here, but not for the next */
     if (status != DS4_OK)
         return status;
     pthread_mutex_lock(&s->lock);
