@@ -106,7 +106,6 @@ static ds4_status open_store(engine *e, const engine_options *options, const has
     kv.min_free_bytes = options->kv_min_free_bytes;
     kv.crash_strikes = options->kv_crash_strikes;
     kv.read_only = options->kv_read_only;
-    kv.exact = options->kv_exact;
     memcpy(kv.fingerprint, fingerprint->bytes, sizeof kv.fingerprint);
     engine_fill_layout(e->model, &kv.layout);
     const ds4_status status = kv_store_open(&e->store, &kv, err);

@@ -32,7 +32,6 @@ typedef struct engine_options {
     uint32_t kv_crash_strikes;  /* 0: default (1) */
     uint32_t kv_shutdown_ms;    /* how long closing may write what is still queued (--kv-shutdown-ms) */
     bool kv_read_only;
-    bool kv_exact;
 } engine_options;
 
 engine_options engine_options_default(void);

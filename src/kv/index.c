@@ -43,10 +43,26 @@ static bool grow(kv_index *index)
     return true;
 }
 
+/* The file under a known name was replaced. Its uses, references and descendants are those of the name. */
+static void update(kv_index *index, kv_object *o, const kv_header *h)
+{
+    index->bytes += h->file_bytes - o->bytes;
+    o->digest = h->payload;
+    o->logits = (h->flags & KV_FLAG_LOGITS) != 0;
+    o->bytes = h->file_bytes;
+    o->created_ns = h->created_ns;
+    o->writer = h->writer;
+    o->lineage = h->lineage;
+    o->cost_us = h->cost_us;
+}
+
 bool kv_index_add(kv_index *index, const kv_header *h)
 {
-    if (kv_index_find(index, &h->key))
+    kv_object *known = kv_index_find(index, &h->key);
+    if (known) {
+        update(index, known, h);
         return true;
+    }
     if (index->n >= index->n_slots && !grow(index))
         return false;
     kv_object *o = calloc(1, sizeof *o);

@@ -43,9 +43,13 @@ static void fill_defaults(kv_store *s)
 {
     kv_options *o = &s->options;
     uint64_t total;
-    kv_disk_free_bytes(&s->disk, &total);
-    if (o->budget_bytes == 0)
+    const uint64_t n_free = kv_disk_free_bytes(&s->disk, &total);
+    if (o->budget_bytes ==
+        0) { /* nobody chose it: it leaves most of what is free to others, and shrinks as they fill the disk */
         o->budget_bytes = total && total / 10 < 32 * GIB ? total / 10 : 32 * GIB;
+        if (total && n_free / 4 < o->budget_bytes)
+            o->budget_bytes = n_free / 4 + 1;
+    }
     if (o->min_free_bytes == 0)
         o->min_free_bytes = total / 20 > 5 * GIB ? total / 20 : 5 * GIB;
     if (o->crash_strikes == 0)
@@ -157,8 +161,6 @@ ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *e
     pthread_mutex_init(&s->lock, NULL);
     clock_cond_init(&s->changed);
     hash_random(&s->writer_id, sizeof s->writer_id);
-    s->pid_started = kv_process_started();
-    kv_boot_id(s->boot);
     status = kv_disk_open(&s->disk, options->dir, options->read_only, options->trust_group, &inner);
     if (status == DS4_OK) {
         fill_defaults(s);
@@ -171,7 +173,7 @@ ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *e
     s->secret = kv_key_secret(s->record.salt, "");
     s->root = kv_key_root(&s->secret, s->options.fingerprint, s->options.segment_tokens);
     kv_verdicts_load(s);
-    kv_intents_settle(s, 0);
+    kv_intents_settle(s);
     kv_sweep(s);
     start_threads(s);
     *out = s;
@@ -202,9 +204,10 @@ static bool is_replaced(const kv_draft *d)
     return false;
 }
 
-/* Under the lock. The newest frontiers and what they stand on come first: of older ones of a chain nothing is kept. */
-static void prefer_newest(kv_store *s)
+/* Under the lock. The newest frontiers and what they stand on come first: older ones of a chain are taken out and returned. */
+static kv_draft *prefer_newest(kv_store *s)
 {
+    kv_draft *replaced = NULL;
     for (kv_draft **at = &s->head, *previous = NULL; *at;) {
         kv_draft *d = *at;
         if (!is_replaced(d)) {
@@ -218,8 +221,10 @@ static void prefer_newest(kv_store *s)
         s->metrics.queue_jobs--;
         s->metrics.queue_bytes -= d->image_bytes;
         s->metrics.write_dropped_total[KV_DROP_SHUTDOWN]++;
-        kv_draft_free(d);
+        d->next = replaced;
+        replaced = d;
     }
+    return replaced;
 }
 
 void kv_store_close(kv_store *s, int64_t drain_us)
@@ -228,13 +233,17 @@ void kv_store_close(kv_store *s, int64_t drain_us)
         return;
     const int64_t until_us = clock_monotonic_us() + drain_us;
     pthread_mutex_lock(&s->lock);
-    prefer_newest(s);
+    kv_draft *replaced = prefer_newest(s);
     s->stopping = true;
     pthread_cond_broadcast(&s->changed);
     while ((s->head || s->writing) && s->has_writer && clock_cond_wait(&s->changed, &s->lock, until_us))
         continue;
     s->dropping = true;
     pthread_mutex_unlock(&s->lock);
+    for (kv_draft *next; replaced; replaced = next) {
+        next = replaced->next;
+        kv_draft_free(replaced);
+    }
     if (s->has_writer)
         pthread_join(s->writer, NULL);
     if (s->has_scanner)

@@ -2,7 +2,7 @@
  *
  *   chain.c    names of tokens         draft.c  images to save            writer.c  the thread that publishes them
  *   find.c     looking for a prefix    read.c   the ladder V1..V8         plan.c    what was found, in use and on trial
- *   verdict.c  negative memory         intent.c records of the dead       process.c who is alive
+ *   verdict.c  negative memory         intent.c what is being tried     small.c   records, and whose writer lives
  *   index.c    what is there           evict.c  what must go              sweep.c   what is left over
  *   scan.c     the index at start      disk.c   the directory             publish.c how an object gets its name
  *   layout.c   what objects must hold  header.c, record.c  bytes          key.c     names
@@ -14,7 +14,6 @@
 #include "kv/disk.h"
 #include "kv/header.h"
 #include "kv/key.h"
-#include "kv/process.h"
 #include "kv/record.h"
 
 #include <pthread.h>
@@ -26,7 +25,8 @@ typedef struct kv_object {
     hash_digest digest;
     uint16_t kind;
     bool logits;
-    bool excluded; /* not to be used or written: suspected, or a file that could not be removed */
+    bool excluded;              /* not to be used or written: suspected, or a file that could not be removed */
+    uint64_t doubtful_until_ns; /* not to be used before: perhaps a process died over it (intent.c) */
     uint64_t begin, end, bytes, created_ns, writer, lineage, cost_us;
     double hits_short, hits_long; /* decayed to hit_ns */
     uint64_t hit_ns;
@@ -41,7 +41,7 @@ typedef struct kv_index {
 } kv_index;
 
 kv_object *kv_index_find(const kv_index *index, const kv_key *key);
-bool kv_index_add(kv_index *index, const kv_header *header); /* false: no memory; true also if it was there */
+bool kv_index_add(kv_index *index, const kv_header *header); /* or updates it; false: no memory */
 /* Counts all children anew, after objects were added in no order. Objects added later come after their parents. */
 void kv_index_recount(kv_index *index);
 void kv_index_remove(kv_index *index, const kv_key *key);
@@ -68,11 +68,31 @@ typedef struct kv_verdicts {
     size_t n_lineages;                     /* ever */
 } kv_verdicts;
 
+/* ---- stems: chain.c ---- */
+
+/* What the segments of one chain hold: their payload digests, known from the restore, or from the writer once it has hashed
+ * them. Other kernels give the same tokens the same name and other bytes, and a frontier is good only over the bytes that it
+ * was computed from. Shared by a chain and its drafts; under the store's lock. */
+typedef struct kv_stem {
+    unsigned references;
+    struct kv_stem_entry {
+        kv_key key; /* zero: not known */
+        hash_digest digest;
+    } * entries;
+    size_t capacity;
+} kv_stem;
+
+void kv_stem_release(kv_store *s, kv_stem *stem); /* takes the lock; NULL is fine */
+void kv_stem_set(kv_stem *stem, size_t i, const kv_key *key, const hash_digest *digest);
+/* The digest of segment i, which has this key; NULL: not known. */
+const hash_digest *kv_stem_digest(const kv_stem *stem, size_t i, const kv_key *key);
+
 /* ---- jobs: draft.c, writer.c ---- */
 struct kv_draft {
     kv_draft *next;
     kv_store *store;
     kv_chain *chain; /* identity only: may be gone by the time the writer sees it */
+    kv_stem *stem;
     kv_extent extent;
     kv_key key, parent;
     kv_key *ancestors; /* [n_ancestors] of a frontier, for its CHAIN section */
@@ -90,8 +110,7 @@ struct kv_store {
     kv_options options;
     kv_key secret, root;
     kv_store_record record;
-    uint64_t writer_id, pid_started;
-    char boot[KV_BOOT_BYTES];
+    uint64_t writer_id;
     pthread_t writer, scanner;
     bool has_writer, has_scanner;
     kv_disk disk; /* has its own rules: kv/disk.h */
@@ -106,7 +125,8 @@ struct kv_store {
     kv_draft *writing;
     bool scanned, stopping, dropping;
     uint64_t backoff_until_us, backoff_us;
-    uint64_t n_intents;
+    uint64_t n_intents; /* ever: the number of the last one */
+    bool warned_of_locks;
 };
 
 /* ---- read ladder: read.c ---- */
@@ -122,6 +142,8 @@ typedef struct kv_loaded {
 ds4_status kv_load(kv_loaded *out, kv_store *s, const kv_key *key, const kv_key *parent, uint16_t kind, uint64_t begin,
                    uint64_t end, const uint32_t *tokens, ds4_error *err);
 void kv_loaded_free(kv_loaded *loaded);
+/* Acts on a finding about an object: out of its place, or never offered again; counts and logs. Takes the lock. */
+void kv_reject(kv_store *s, const kv_key *key, uint16_t kind, kv_finding finding);
 
 /* STATS of a section (f32 values): per group largest magnitude and mean square. false: a value is not finite. */
 bool kv_section_stats(const void *bytes, size_t size, uint32_t n_groups, float *out);
@@ -135,7 +157,8 @@ struct kv_plan {
     uint64_t n_segments;
     kv_loaded frontier;
     kv_key name;
-    char intent_name[KV_NAME_BYTES]; /* empty: none on the disk */
+    kv_locked intent;     /* .fd < 0: none on the disk */
+    bool intent_complete; /* it names the bytes that were read */
     uint64_t begun_ns;
     int64_t read_us;
     uint64_t bytes, saved_us;
@@ -148,6 +171,7 @@ struct kv_chain {
     uint32_t *tokens; /* [n] */
     kv_key *keys;     /* [n / N] */
     size_t n, capacity;
+    kv_stem *stem; /* NULL: no memory for it at the last reset */
     uint64_t lineage;
     bool tainted;
 };
@@ -170,8 +194,14 @@ bool kv_is_descendant(const kv_store *s, uint64_t lineage, uint64_t created_ns);
 void kv_verdict_lift(kv_store *s, const kv_key *key, const hash_digest *digest);
 /* All objects out of their places, verdicts written, descendants too; one log line. */
 void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, const char *retry, double cost_s);
-/* Intents of processes that are gone, at least that old: crashes on use. */
-void kv_intents_settle(kv_store *s, uint64_t min_age_ns);
+
+/* ---- intents: intent.c ---- */
+/* Puts a record on the disk, in place of the one in `file` if there is one. Fills in pid and locked. On failure `file` is as
+ * it was. */
+ds4_status kv_intent_write(kv_store *s, kv_locked *file, kv_intent *intent, ds4_error *err);
+void kv_intent_withdraw(kv_store *s, kv_locked *file); /* KV_LOCKED_NONE is fine */
+/* Those of processes that are gone: crashes on use. */
+void kv_intents_settle(kv_store *s);
 
 void kv_sweep(kv_store *s); /* before any thread is started */
 void kv_trim_quarantine(kv_store *s);

@@ -165,6 +165,27 @@ static void an_emptied_directory_is_mended(void **state)
     kv_store_close(s, 0);
 }
 
+/* Somebody removes one folder while the server runs: the next save makes it again, the one after it is restored. */
+static void a_removed_folder_is_made_again(void **state)
+{
+    static const char *const inside[] = { "o", "tmp", "intent", "use", "poison", "quarantine" };
+    char path[512];
+    (void)state;
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        uint32_t tokens[60], others[60];
+        stub_empty(NULL);
+        kv_store *s = stub_open_saved(tokens);
+        snprintf(path, sizeof path, "%s/%s", stub_dir, inside[i]);
+        test_remove_tree(path);
+        stub_tokens(others, 60, 2);
+        stub_save(s, others, 40);
+        stub_save(s, tokens, 40);
+        if (stub_restored(s, others, 60) != 40 || stub_restored(s, tokens, 60) != 40)
+            fail_msg("not restored after %s/ was removed", inside[i]);
+        kv_store_close(s, 0);
+    }
+}
+
 /* And when it comes back (remounted): what is in it is known again. */
 static void a_directory_that_comes_back_is_known_again(void **state)
 {
@@ -274,6 +295,7 @@ int main(void)
         TEST(the_budget_holds),
         TEST(the_directory_may_vanish),
         TEST(an_emptied_directory_is_mended),
+        TEST(a_removed_folder_is_made_again),
         TEST(a_directory_that_comes_back_is_known_again),
         TEST(directories_that_cannot_be_used),
         TEST(what_cannot_be_removed_is_met_once),
