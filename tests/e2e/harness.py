@@ -56,14 +56,14 @@ class Server:
     `faults`, `fault_seed`, `fault_log` are DS4_KV_FAULT and its companions; `wrap` stands before the command."""
 
     def __init__(self, store=None, faults=None, flags=(), log=None, model=None, fault_log=None,
-                 fault_seed=1, wrap=()):
+                 fault_seed=1, wrap=(), env=None):
         self.port = None  # of the system's choice; known when it listens
         self.log_path = pathlib.Path(log or scratch_file("ds4-log-"))
         command = [str(SERVER), "-m", str(model or MODEL), "--host", "127.0.0.1", "--port", "0", "-c", "8192"]
         if store:
             command += ["--kv-disk-dir", str(store)] + STORE_FLAGS
         command = list(wrap) + command + list(flags)
-        env = {k: v for k, v in os.environ.items() if not k.startswith("DS4_KV_")}
+        env = {**{k: v for k, v in os.environ.items() if not k.startswith("DS4_KV_")}, **(env or {})}
         if faults:
             env["DS4_KV_FAULT"] = faults
             env["DS4_KV_SEED"] = str(fault_seed)
