@@ -48,7 +48,7 @@ static bool take_answer(sched *s, search *out)
     const int64_t now_us = clock_monotonic_us();
     for (uint32_t i = 0; i < s->options.n_slots; i++) {
         search *q = &s->searches[i];
-        if (!q->id || (!q->answered && now_us < q->until_us))
+        if (!q->id || (!q->answered && !s->out_of_patience && now_us < q->until_us))
             continue;
         if (!q->answered) {
             s->n_late++;
@@ -81,7 +81,7 @@ static void take_messages(sched *s)
         pthread_mutex_unlock(&s->lock);
         if (!any)
             return;
-        if (!done.answered)
+        if (!done.answered && !s->cancel_all)
             log_warning("kv search given up why=deadline: the directory does not answer");
         admit_answer(s, done.job, done.plan);
     }
@@ -170,14 +170,14 @@ static void *engine_thread(void *argument)
 
 /* ---------------------------------------------------------------- other threads */
 
-static void free_fields(sched *s)
+static void free_fields(sched *s, int64_t until_us)
 {
     for (uint32_t i = 0; s->slots && i < s->options.n_slots; i++) {
         engine_sequence_free(s->slots[i].sequence);
         if (s->librarian)
             slot_drop_plan(&s->slots[i], s->librarian);
     }
-    librarian_close(s->librarian);
+    librarian_close(s->librarian, until_us);
     pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->idle);
     pthread_cond_destroy(&s->room_answered);
@@ -221,7 +221,7 @@ ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_
     if (status == DS4_OK && pthread_create(&s->thread, NULL, engine_thread, s) != 0)
         status = ds4_fail(err, DS4_ERR_NO_MEMORY, "cannot start the engine thread");
     if (status != DS4_OK) {
-        free_fields(s);
+        free_fields(s, INT64_MAX);
         return status;
     }
     *out = s;
@@ -328,8 +328,11 @@ void sched_drain(sched *s, int64_t grace_us)
 
 void sched_close(sched *s, int64_t save_us)
 {
+    enum { CLOSE_US = 2000000 };
     if (!s)
         return;
+    const int64_t until_us = clock_monotonic_us() + (save_us > CLOSE_US ? save_us : CLOSE_US);
+    kv_store_hurry(engine_store(s->engine), until_us);
     sched_drain(s, 0);
     pthread_mutex_lock(&s->lock);
     s->save_us = save_us;
@@ -338,7 +341,7 @@ void sched_close(sched *s, int64_t save_us)
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
-    free_fields(s);
+    free_fields(s, until_us);
 }
 
 void sched_get_metrics(sched *s, sched_metrics *out)

@@ -109,7 +109,8 @@ void sched_ticket_release(sched_ticket *ticket);
 
 /* No new requests; running ones end by themselves, or are cancelled after grace_us. Returns when idle. */
 void sched_drain(sched *s, int64_t grace_us);
-/* Saves the frontiers of all resident sequences (bounded by save_us), stops the thread, frees. Drain first. */
+/* Saves the frontiers of all resident sequences (bounded by save_us), stops the threads, frees. Drain first. A disk that
+ * does not answer is left after save_us, or two seconds; what is left then is in the hands of kv_store_close(). */
 void sched_close(sched *s, int64_t save_us);
 
 typedef struct sched_metrics {

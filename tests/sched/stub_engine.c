@@ -276,6 +276,7 @@ ds4_status kv_plan_find(kv_plan **out, kv_store *store, const uint32_t *tokens, 
                         int64_t deadline_us, ds4_error *err)
 {
     (void)store, (void)deadline_us;
+    stub.n_searches++;
     while (stub.search_hangs)
         clock_sleep_us(1000);
     if (fails(STUB_FIND))
@@ -287,6 +288,22 @@ ds4_status kv_plan_find(kv_plan **out, kv_store *store, const uint32_t *tokens, 
     token_list_append_all(&(*out)->tokens, tokens, at);
     stub.n_found++;
     return DS4_OK;
+}
+
+void kv_store_hurry(kv_store *store, int64_t until_us)
+{
+    (void)store, (void)until_us;
+}
+
+kv_store *kv_store_hold(kv_store *store)
+{
+    stub.n_holders += store != NULL;
+    return store;
+}
+
+void kv_store_let_go(kv_store *store)
+{
+    stub.n_holders -= store != NULL;
 }
 
 ds4_status kv_plan_begin(kv_plan *plan, ds4_error *err)

@@ -52,8 +52,9 @@ typedef struct stub_world {
     bool has_store;
     atomic_bool search_hangs; /* a search does not come back before this is false again */
     /* What happened. */
-    atomic_uint n_steps, n_items_max, n_prefill_max, n_found, n_begun, n_succeeded, n_suspected, n_condemned,
-        n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_displaced, n_resets, n_sequences;
+    atomic_uint n_holders; /* of the store */
+    atomic_uint n_searches, n_steps, n_items_max, n_prefill_max, n_found, n_begun, n_succeeded, n_suspected,
+        n_condemned, n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_displaced, n_resets, n_sequences;
 } stub_world;
 
 extern stub_world stub;

@@ -149,6 +149,29 @@ static void a_trial_ends_with_the_first_chunk(void **state)
     assert_int_equal(stub.n_condemned, 1);
 }
 
+/* F42: neither does the end of the program wait for it. What the disk keeps ends by itself, should it ever answer. */
+static void closing_does_not_wait_for_the_disk(void **state)
+{
+    (void)state;
+    put_checkpoint(150);
+    stub.search_hangs = true;
+    sched *s = open_sched(1);
+    client *c = client_new(60, 300);
+    submit(s, c, 10);
+    while (stub.n_searches == 0)
+        clock_sleep_us(1000);
+    sched_drain(s, 0);
+    assert_int_equal(c->result.finish, SCHED_FINISH_CANCELLED);
+    sched_close(s, 0);
+    assert_int_equal(stub.n_holders, 1); /* the thread that the disk keeps */
+    client_free(c);
+    stub.search_hangs = false;
+    while (stub.n_holders > 0)
+        clock_sleep_us(1000);
+    assert_int_equal(stub.n_found, stub.n_released);
+    assert_int_equal(stub.n_restored, 0);
+}
+
 /* F17: a disk that does not answer costs a request its checkpoint and a moment, nothing else. */
 static void a_search_that_hangs_is_given_up(void **state)
 {
@@ -462,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup(a_restored_state_that_fails_is_condemned_inside_the_request, fresh_world),
         cmocka_unit_test_setup(a_trial_ends_with_the_first_chunk, fresh_world),
         cmocka_unit_test_setup(a_search_that_hangs_is_given_up, fresh_world),
+        cmocka_unit_test_setup(closing_does_not_wait_for_the_disk, fresh_world),
         cmocka_unit_test_setup(a_failure_of_the_retry_too_acquits_and_is_reported, fresh_world),
         cmocka_unit_test_setup(out_of_memory_retries_without_a_verdict, fresh_world),
         cmocka_unit_test_setup(a_failed_restore_goes_clean, fresh_world),
