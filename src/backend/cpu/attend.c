@@ -46,9 +46,11 @@ static void attend_task(void *arg, uint32_t i_task, uint32_t worker)
     const uint32_t n_heads = a->n_heads - first_head < HEAD_BLOCK ? a->n_heads - first_head : HEAD_BLOCK;
     const float *x[HEAD_BLOCK];
     const size_t n = visible_rows(job, i, w->rows);
+    for (size_t k = 0; k < n; k++) /* a tile takes rows of any type, as bytes */
+        w->raw[k] = (const uint8_t *)w->rows[k];
     for (uint32_t k = 0; k < n_heads; k++)
         x[k] = a->query + ((size_t)t * a->n_heads + first_head + k) * a->dim;
-    job->b->kernels->f32(w->scores, n, (const uint8_t *const *)w->rows, n, x, n_heads, a->dim);
+    job->b->kernels->f32(w->scores, n, w->raw, n, x, n_heads, a->dim);
     for (uint32_t k = 0; k < n_heads; k++) {
         float *out = a->out + ((size_t)t * a->n_heads + first_head + k) * a->dim, *scores = w->scores + k * n;
         job->b->kernels->softmax(scores, n, 1.0f / sqrtf((float)a->dim), a->sinks[first_head + k]);

@@ -205,7 +205,7 @@ static bool new_scratch(cpu_backend *b, const backend_limits *l)
         cpu_worker *w = &b->workers[i];
         good = NEW(w->scores, larger(HEAD_BLOCK * (size_t)l->n_attend_max, 2 * (size_t)l->n_index_max)) &&
                NEW(w->rows, l->n_attend_max) && NEW(w->pooled, 2 * width) && NEW(w->affinities, l->n_experts) &&
-               NEW(w->raw, ROW_BLOCK);
+               NEW(w->raw, larger(ROW_BLOCK, l->n_attend_max));
     }
     return good;
 }

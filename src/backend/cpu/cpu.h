@@ -19,7 +19,7 @@ typedef struct cpu_worker {
     const float **rows;  /* [n_attend_max] */
     float *pooled;       /* [2, widest row] of the compressor */
     float *affinities;   /* [n_experts] of the router */
-    const uint8_t **raw; /* [ROW_BLOCK] */
+    const uint8_t **raw; /* [larger of ROW_BLOCK and n_attend_max] */
 } cpu_worker;
 
 typedef struct cpu_backend {
