@@ -96,6 +96,8 @@ static int read_options(settings *s, int argc, char **argv)
           &o->honor_sampling, 0, 0 },
         { OPTION_FLAG, "--no-dsml-grammar", NULL, NULL, "do not hold tool calls to their grammar", &o->no_grammar, 0,
           0 },
+        { OPTION_FLAG, "--tool-repair", NULL, NULL, "also read tool calls of ordinary text and of undeclared tools",
+          &o->tool_repair, 0, 0 },
         { OPTION_TEXT, "--prompt-profile", NULL, "NAME", "auto, v4, v4-0731 or v4.1 (auto)", &s->profile, 0, 0 },
         { OPTION_HEADING, "Checkpoints on disk", NULL, NULL, NULL, NULL, 0, 0 },
         { OPTION_TEXT, "--kv-disk-dir", "--kv-dir", "DIR", "where checkpoints live; made if it is missing (off)",

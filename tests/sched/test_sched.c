@@ -25,11 +25,15 @@ typedef struct client {
     sched_result result;
 } client;
 
-/* All tokens of a client that wants one only. */
-static bool is_wanted(void *user, uint32_t id)
+/* All tokens of a client that wants one only. Engine thread. */
+static const token_set *wanted(void *user)
 {
+    static uint64_t words[STUB_VOCAB / 64 + 1];
+    static const token_set set = { words, STUB_VOCAB };
     const client *c = user;
-    return id == c->only;
+    memset(words, 0, sizeof words);
+    words[c->only / 64] = UINT64_C(1) << (c->only % 64);
+    return &set;
 }
 
 static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_steer *steer)
@@ -38,7 +42,7 @@ static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_ste
     (void)n_prompt;
     pthread_mutex_lock(&c->lock);
     if (c->only)
-        steer->choice = (engine_choice){ .greedy = true, .allows = is_wanted, .user = c };
+        steer->choice = (engine_choice){ .greedy = true, .allowed = wanted, .user = c };
     c->n_starts++;
     c->n_cached = n_cached;
     pthread_mutex_unlock(&c->lock);
@@ -51,7 +55,7 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
     c->out[c->n_out++] = token->id;
     steer->finish = c->n_out == c->finish_after;
     if (c->only)
-        steer->choice = (engine_choice){ .greedy = true, .allows = is_wanted, .user = c };
+        steer->choice = (engine_choice){ .greedy = true, .allowed = wanted, .user = c };
     pthread_cond_broadcast(&c->done_now);
     pthread_mutex_unlock(&c->lock);
 }
