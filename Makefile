@@ -52,6 +52,7 @@ bench:                              ## tokens per second, and time to first toke
 	@$(MAKE) --no-print-directory build
 	python3 bench/tokens_per_second.py $(ARGS)
 	python3 bench/ttft_after_restart.py $(ARGS)
+	python3 bench/busy_neighbour.py $(ARGS)
 
 .PHONY: fuzz
 fuzz:                               ## the fuzzers for FUZZ_SECONDS each (an hour)

@@ -45,7 +45,7 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_TEXT, "--kv-disk-dir", "--kv-dir", "DIR", "keep checkpoints of conversations here (off)", &s->kv_dir,
           0, 0 },
         { OPTION_U32, "--kv-disk-space-mb", NULL, "N", "their budget in MiB", &s->space_mb, 1, 1 << 30 },
-        { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per core)", &s->n_threads, 1, 64 },
+        { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per physical core)", &s->n_threads, 1, 64 },
         { OPTION_FLAG, "--inspect", NULL, NULL, "describe the model and end", &s->inspect, 0, 0 },
         { OPTION_FLAG, "--dump-tokens", NULL, NULL, "print the tokens of the prompt, specials recognised, and end",
           &s->dump_tokens, 0, 0 },

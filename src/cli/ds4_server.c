@@ -44,7 +44,7 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_TEXT, "--model", "-m", "FILE", "GGUF file (default: ds4-mini)", &s->model, 0, 0 },
         { OPTION_U32, "--ctx", "-c", "N", "context in tokens (32768, or the trained context)", &e->n_ctx, 16, 1 << 30 },
         { OPTION_U32, "--tokens", "-n", "N", "default limit of an answer (393216)", &o->max_tokens, 1, 1 << 30 },
-        { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per core)", &e->n_threads, 1, 64 },
+        { OPTION_U32, "--threads", "-t", "N", "kernel threads (one per physical core)", &e->n_threads, 1, 64 },
         { OPTION_TEXT, "--backend", NULL, "NAME", "cpu (the only one of this build)", &s->backend, 0, 0 },
         { OPTION_FLAG, "--cpu", NULL, NULL, NULL, &s->cpu, 0, 0 },
         { OPTION_TEXT, "--tokenizer-pre", NULL, "NAME", "overrides tokenizer.ggml.pre", &e->tokenizer_pre, 0, 0 },

@@ -1,10 +1,7 @@
-/* kv/disk.c - the directory itself, small files, and reading objects; publishing them is publish.c.
+/* kv/disk.c - the directory itself, names in it, and reading objects; publishing them is publish.c, records are small.c.
  * (1) Nothing is done through a path twice: one descriptor of the root, everything else relative to it (F22).
- * (2) A small file appears under its name whole or not at all: no record is ever torn.
- * (3) What every object depends on survives a power failure: STORE, whose salt names them, and the directories that they
- *     are in are synced when they are created. Objects are not (kv_durability): one that is lost is only a miss.
- * (4) A write beyond the file-size limit (RLIMIT_FSIZE) is an error and not a signal, whatever the program does with
- *     SIGXFSZ: the signal is blocked in the writing thread, so that no process-wide disposition has to be changed. */
+ * (2) What every object depends on survives a power failure: STORE, whose salt names them, and the directories that they
+ *     are in are synced when they are created. Objects are not (kv_durability): one that is lost is only a miss. */
 #include "kv/disk.h"
 
 #include "base/clock.h"
@@ -113,7 +110,7 @@ static bool make_folders(int root, bool *made_objects)
         }
     }
     if (made)
-        sync_directory(root, "."); /* (3) */
+        sync_directory(root, "."); /* (2) */
     return true;
 }
 
@@ -231,156 +228,7 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
     return good;
 }
 
-/* --- small files ------------------------------------------------------------------------------------------------------ */
-
-static ds4_status no_directory(ds4_error *err)
-{
-    return ds4_fail(err, DS4_ERR_IO, "the directory is gone");
-}
-
-kv_size_limit kv_disk_expect_size_limit(void)
-{
-    kv_size_limit held;
-    sigset_t pending, limit;
-    sigemptyset(&limit);
-    sigaddset(&limit, SIGXFSZ);
-    sigpending(&pending);
-    held.was_pending = sigismember(&pending, SIGXFSZ);
-    pthread_sigmask(SIG_BLOCK, &limit, &held.mask);
-    return held;
-}
-
-void kv_disk_size_limit_over(const kv_size_limit *held)
-{
-    const int code = errno;
-    const struct timespec now = { 0 };
-    sigset_t limit;
-    sigemptyset(&limit);
-    sigaddset(&limit, SIGXFSZ);
-    if (!held->was_pending)
-        sigtimedwait(&limit, NULL, &now); /* takes the signal of a write that was refused */
-    pthread_sigmask(SIG_SETMASK, &held->mask, NULL);
-    errno = code;
-}
-
-/* write() of everything, with the fault point of its kind: errno, or only the first k bytes. */
-static ds4_status write_faulty(int fd, const void *bytes, size_t size, const char *point, ds4_error *err)
-{
-    const fault f = fault_at(point);
-    if (f.kind == FAULT_ERRNO) {
-        errno = f.code;
-        return ds4_fail_errno(err, "write");
-    }
-    if (f.kind == FAULT_SHORT && (size_t)f.arg < size) {
-        file_write_all(fd, bytes, (size_t)f.arg, NULL);
-        errno = ENOSPC;
-        return ds4_fail_errno(err, "write");
-    }
-    const kv_size_limit held = kv_disk_expect_size_limit(); /* (4) */
-    const ds4_status status = file_write_all(fd, bytes, size, err);
-    kv_disk_size_limit_over(&held);
-    return status;
-}
-
-void kv_disk_temporary(char out[KV_NAME_BYTES])
-{
-    uint64_t random;
-    hash_random(&random, sizeof random);
-    snprintf(out, KV_NAME_BYTES, "tmp/%ld.%016" PRIx64, (long)getpid(), random);
-}
-
-int kv_disk_name_once(int root, const char *temporary, const char *name)
-{
-    if (linkat(root, temporary, root, name, 0) == 0)
-        return 0;
-    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK)
-        return -1;
-    /* No hard links here (FAT, some network file systems). */
-    if (renameat2(root, temporary, root, name, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno != EINVAL && errno != ENOSYS)
-        return -1;
-    return renameat(root, temporary, root, name); /* replaces what means the same */
-}
-
-/* `lasting`: never replaces, and is on the disk before it has its name. */
-static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, size_t size, bool lasting,
-                              const char *point, ds4_error *err)
-{
-    char temporary[KV_NAME_BYTES];
-    const int root = kv_disk_root(d);
-    if (root < 0)
-        return no_directory(err);
-    kv_disk_temporary(temporary);
-    const int fd = openat(root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    ds4_status status = fd < 0 ? ds4_fail_errno(err, name) : write_faulty(fd, bytes, size, point, err);
-    if (status == DS4_OK && lasting && fdatasync(fd) != 0) /* never repeated (F53): the file is given up */
-        status = ds4_fail_errno(err, "fdatasync");
-    if (status == DS4_OK && !lasting && renameat(root, temporary, root, name) != 0)
-        status = ds4_fail_errno(err, name);
-    if (status == DS4_OK && lasting && kv_disk_name_once(root, temporary, name) != 0 && errno != EEXIST)
-        status = ds4_fail_errno(err, name);
-    if (status == DS4_OK && lasting)
-        sync_directory(root, "."); /* (3) */
-    if (fd >= 0) {
-        close(fd);
-        unlinkat(root, temporary, 0);
-    }
-    close(root);
-    return status;
-}
-
-ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
-                               ds4_error *err)
-{
-    return write_small(d, name, bytes, size, false, point, err);
-}
-
-ds4_status kv_disk_write_once(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
-                              ds4_error *err)
-{
-    return write_small(d, name, bytes, size, true, point, err);
-}
-
-ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
-                          ds4_error *err)
-{
-    const int root = kv_disk_root(d);
-    if (root < 0)
-        return no_directory(err);
-    const int fd = openat(root, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    const ds4_status status = fd < 0 ? ds4_fail_errno(err, name) : write_faulty(fd, bytes, size, point, err);
-    if (fd >= 0)
-        close(fd);
-    close(root);
-    return status;
-}
-
-ds4_status kv_disk_read_small(kv_disk *d, const char *name, void *out, size_t size, size_t *n, ds4_error *err)
-{
-    const int root = kv_disk_root(d);
-    ds4_status status = DS4_OK;
-    *n = 0;
-    if (root < 0)
-        return no_directory(err);
-    const int fd = openat(root, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        status = ds4_fail_errno(err, name);
-    while (fd >= 0 && *n < size) {
-        const ssize_t some = read(fd, (char *)out + *n, size - *n);
-        if (some < 0 && errno == EINTR)
-            continue;
-        if (some < 0)
-            status = ds4_fail_errno(err, name);
-        if (some <= 0)
-            break;
-        *n += (size_t)some;
-    }
-    if (fd >= 0)
-        close(fd);
-    close(root);
-    return status;
-}
+/* --- names ------------------------------------------------------------------------------------------------------------ */
 
 bool kv_disk_unlink(kv_disk *d, const char *name, const char *point)
 {
@@ -432,6 +280,20 @@ void kv_disk_list(kv_disk *d, const char *folder, kv_visit_fn *visit, void *user
         if (entry->d_name[0] != '.' && !visit(user, folder, entry->d_name))
             break;
     closedir(dir);
+}
+
+void kv_disk_object_folders(kv_disk *d, struct timespec changed[256])
+{
+    const int root = kv_disk_root(d);
+    for (int i = 0; i < 256; i++) {
+        char folder[8];
+        struct stat about;
+        snprintf(folder, sizeof folder, "o/%02x", (unsigned)i);
+        const bool there = root >= 0 && fstatat(root, folder, &about, AT_SYMLINK_NOFOLLOW) == 0;
+        changed[i] = there ? about.st_mtim : (struct timespec){ 0 };
+    }
+    if (root >= 0)
+        close(root);
 }
 
 uint64_t kv_disk_free_bytes(kv_disk *d, uint64_t *total)

@@ -1,4 +1,4 @@
-/* kv/disk.h - the directory of a store: every system call on it is in disk.c or publish.c, with its fault point.
+/* kv/disk.h - the directory of a store: every system call on it is in disk.c, small.c or publish.c, with its fault point.
  * A directory descriptor is held, names are relative to it, links are never followed. The directory may vanish, be emptied
  * or be replaced at any time; kv_disk_revalidate() notices. Calls may come from any thread. */
 #ifndef KV_DISK_H
@@ -56,9 +56,35 @@ ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_
 bool kv_disk_unlink(kv_disk *d, const char *name, const char *point);
 /* Out of its place, into quarantine/ if that is possible. False: it is still there. */
 bool kv_disk_quarantine(kv_disk *d, const kv_key *key, uint16_t kind);
-/* A fresh name in tmp/, and the step from there to the real one, which never replaces (as linkat(), with its errno). */
-void kv_disk_temporary(char out[KV_NAME_BYTES]);
+/* From a name in tmp/ to the real one; never replaces (as linkat(), with its errno). */
 int kv_disk_name_once(int root, const char *temporary, const char *name);
+
+/* A file that its writer keeps locked while it is at work: temporaries, and intents while a checkpoint is on trial. The kernel
+ * lets go of the lock when the process ends, however it ends. */
+typedef enum kv_lock {
+    KV_LOCK_MINE,   /* nobody else holds it */
+    KV_LOCK_BUSY,   /* its writer is at work */
+    KV_LOCK_UNKNOWN /* this file system has no locks, or cannot tell */
+} kv_lock;
+typedef struct kv_locked {
+    int fd; /* -1: none */
+    kv_lock lock;
+    char name[KV_NAME_BYTES];
+} kv_locked;
+#define KV_LOCKED_NONE ((kv_locked){ .fd = -1, .lock = KV_LOCK_UNKNOWN })
+
+/* A new, empty file in tmp/, locked where there are locks. */
+ds4_status kv_locked_create(kv_locked *out, kv_disk *d, ds4_error *err);
+/* Fills it and moves it to its real name, replacing what is there; it stays locked. */
+ds4_status kv_locked_publish(kv_locked *file, kv_disk *d, const char *name, const void *bytes, size_t size,
+                             const char *point, ds4_error *err);
+/* Opens what somebody wrote and tries to lock it (a read-only directory: only asks). NOT_FOUND also if it was removed
+ * meanwhile. */
+ds4_status kv_locked_open(kv_locked *out, kv_disk *d, const char *name, ds4_error *err);
+ds4_status kv_locked_read(kv_locked *file, void *out, size_t size, size_t *n, ds4_error *err);
+void kv_locked_close(kv_locked *file); /* lets go of the lock; KV_LOCKED_NONE is fine */
+/* Takes its name away, or at least its content, and closes it. False: neither could be done. */
+bool kv_locked_remove(kv_locked *file, kv_disk *d);
 
 /* After a folder got a new entry that must outlive a power failure ("o", "."). Errors are ignored. */
 void kv_disk_sync_folder(int root, const char *folder);
@@ -85,6 +111,9 @@ ds4_status kv_disk_read(int fd, uint64_t offset, void *out, size_t size, const c
 /* Calls `visit` with each name in a folder ("o/3f", "poison"); stops when it answers false. */
 typedef bool kv_visit_fn(void *user, const char *folder, const char *name);
 void kv_disk_list(kv_disk *d, const char *folder, kv_visit_fn *visit, void *user);
+
+/* When each folder o/00 .. o/ff last got or lost an entry; zero: it is not there. */
+void kv_disk_object_folders(kv_disk *d, struct timespec changed[256]);
 
 uint64_t kv_disk_free_bytes(kv_disk *d, uint64_t *total); /* of the file system; 0 if it cannot be said */
 bool kv_disk_stat(kv_disk *d, const char *name, struct stat *out);

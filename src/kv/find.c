@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PEER_AGE_NS (UINT64_C(60) * 1000000000)
 enum { CANDIDATES_MAX = 16, SCAN_WAIT_US = 2000000 };
 
 static const hash_digest no_digest;
@@ -25,11 +24,13 @@ typedef struct search {
     size_t n;
     uint64_t min_tokens;
     int64_t deadline_us;
+    uint64_t now_ns;
     kv_key *keys;                    /* [n_keys] of the prompt's whole segments */
     size_t n_keys, stem;             /* stem: leading segments that seem to be there */
     candidate found[CANDIDATES_MAX]; /* on one segment, longest first */
     size_t n_found;
     const char *why;
+    bool hopeless;     /* what stopped one candidate stops all of them */
     kv_loaded *loaded; /* [n_keys] segments read so far; .payload NULL: not yet */
 } search;
 
@@ -64,9 +65,10 @@ static bool is_there(kv_store *s, const kv_key *key, uint16_t kind)
 {
     char name[KV_NAME_BYTES];
     struct stat about;
+    const uint64_t now_ns = kv_now_ns();
     pthread_mutex_lock(&s->lock);
     const kv_object *o = kv_index_find(&s->index, key);
-    const bool known = o != NULL, usable = o && !o->excluded;
+    const bool known = o != NULL, usable = o && !o->excluded && o->doubtful_until_ns <= now_ns;
     pthread_mutex_unlock(&s->lock);
     if (known)
         return usable;
@@ -85,7 +87,8 @@ static void find_stem(search *q)
 static void consider(search *q, const kv_key *key, const kv_key *stem, uint64_t end)
 {
     const kv_object *o = kv_index_find(&q->s->index, key);
-    if (o && o->kind == KV_KIND_FRONTIER && !o->excluded && o->end == end && (end < q->n || o->logits))
+    if (o && o->kind == KV_KIND_FRONTIER && !o->excluded && o->doubtful_until_ns <= q->now_ns && o->end == end &&
+        (end < q->n || o->logits))
         q->found[q->n_found++] = (candidate){ *key, *stem, o->begin, end };
 }
 
@@ -174,6 +177,43 @@ static kv_key plan_name(const search *q, const candidate *c, kv_key *scratch)
     return kv_key_plan(scratch, depth + 1);
 }
 
+/* What the index knows of a candidate's objects, as an intent. free(out->objects) */
+static ds4_status describe_candidate(const search *q, const candidate *c, const kv_key *name, kv_intent *out,
+                                     ds4_error *err)
+{
+    kv_store *s = q->s;
+    const size_t depth = (size_t)(c->begin / s->options.segment_tokens);
+    *out =
+        (kv_intent){ .time_ns = kv_now_ns(), .writer = s->writer_id, .plan = *name, .n_objects = (uint32_t)depth + 1 };
+    memcpy(out->fingerprint, s->options.fingerprint, sizeof out->fingerprint);
+    out->objects = depth < KV_INTENT_OBJECTS_MAX ? calloc(depth + 1, sizeof *out->objects) : NULL;
+    if (!out->objects)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for an intent");
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i <= depth; i++) {
+        const kv_key *key = i < depth ? &q->keys[i] : &c->key;
+        const kv_object *o = kv_index_find(&s->index, key);
+        out->objects[i] = (kv_intent_object){ .key = *key, .kind = i < depth ? KV_KIND_SEGMENT : KV_KIND_FRONTIER };
+        if (o)
+            out->objects[i].digest = o->digest;
+        if (o && i == depth) {
+            out->lineage = o->lineage;
+            out->frontier_created_ns = o->created_ns;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return DS4_OK;
+}
+
+/* Did the intent name the bytes that were then read? */
+static bool names_all(const kv_intent *intent, const kv_plan *p)
+{
+    bool all = hash_digest_equal(&intent->objects[p->n_segments].digest, &p->frontier.header.payload);
+    for (uint64_t i = 0; all && i < p->n_segments; i++)
+        all = hash_digest_equal(&intent->objects[i].digest, &p->segments[i].header.payload);
+    return all;
+}
+
 static ds4_status make_plan(kv_plan **out, search *q, const candidate *c, kv_loaded *frontier, const kv_key *name,
                             ds4_error *err)
 {
@@ -208,13 +248,47 @@ static ds4_status make_plan(kv_plan **out, search *q, const candidate *c, kv_loa
     return DS4_OK;
 }
 
+/* The intent stands on the disk before the first byte is read: a checkpoint can also kill a process by its size, and what
+ * kills it while it reads must not be met again either (P3). */
+static ds4_status try_candidate(kv_plan **out, search *q, const candidate *c, const kv_key *name, ds4_error *err)
+{
+    kv_store *s = q->s;
+    kv_locked file = KV_LOCKED_NONE;
+    kv_intent intent;
+    kv_loaded frontier;
+    ds4_status status = describe_candidate(q, c, name, &intent, err);
+    if (status == DS4_OK && !s->options.read_only && !s->disk.read_only) {
+        ds4_error inner = { 0 };
+        status = kv_intent_write(s, &file, &intent, &inner);
+        q->hopeless = status != DS4_OK;
+        if (q->hopeless)
+            log_warning("kv intent failed, restoring nothing: %s", inner.text);
+    }
+    if (q->hopeless) {
+        q->why = "no-intent";
+        ds4_fail(err, status, "the intent record could not be written");
+    } else if (status == DS4_OK) {
+        status = load_candidate(q, c, &frontier, err);
+        q->why = status == DS4_ERR_CORRUPT ? "damaged" : status == DS4_ERR_CANCELLED ? "deadline" : "unreadable";
+        if (status == DS4_OK)
+            status = make_plan(out, q, c, &frontier, name, err);
+    }
+    if (status == DS4_OK) {
+        (*out)->intent = file;
+        (*out)->intent_complete = names_all(&intent, *out);
+    } else {
+        kv_intent_withdraw(s, &file);
+    }
+    free(intent.objects);
+    return status;
+}
+
 /* NOT_FOUND, CORRUPT, IO: none of the candidates could be restored, try shorter ones. */
 static ds4_status try_candidates(kv_plan **out, search *q, kv_key *scratch, ds4_error *err)
 {
     ds4_status status = DS4_ERR_NOT_FOUND;
     for (size_t i = 0; i < q->n_found; i++) {
         const candidate *c = &q->found[i];
-        kv_loaded frontier;
         if (c->begin / q->s->options.segment_tokens > q->stem)
             continue;
         const kv_key name = plan_name(q, c, scratch);
@@ -222,11 +296,8 @@ static ds4_status try_candidates(kv_plan **out, search *q, kv_key *scratch, ds4_
             q->why = "condemned";
             continue;
         }
-        status = load_candidate(q, c, &frontier, err);
-        if (status == DS4_OK)
-            return make_plan(out, q, c, &frontier, &name, err);
-        q->why = status == DS4_ERR_CORRUPT ? "damaged" : status == DS4_ERR_CANCELLED ? "deadline" : "unreadable";
-        if (status == DS4_ERR_CANCELLED || status == DS4_ERR_NO_MEMORY)
+        status = try_candidate(out, q, c, &name, err);
+        if (status == DS4_OK || status == DS4_ERR_CANCELLED || status == DS4_ERR_NO_MEMORY || q->hopeless)
             break;
     }
     return status;
@@ -247,7 +318,7 @@ static ds4_status search_down(kv_plan **out, search *q, ds4_error *err)
         const ds4_status tried = collected == DS4_OK ? try_candidates(out, q, scratch, err) : collected;
         if (tried != DS4_ERR_NOT_FOUND || status == DS4_ERR_NOT_FOUND)
             status = tried;
-        if (*out || status == DS4_ERR_CANCELLED || status == DS4_ERR_NO_MEMORY)
+        if (*out || status == DS4_ERR_CANCELLED || status == DS4_ERR_NO_MEMORY || q->hopeless)
             break;
     }
     free(scratch);
@@ -263,7 +334,7 @@ static const char *obstacle(kv_store *s)
         return "no-directory";
     if (anew)
         kv_directory_renewed(s);
-    kv_intents_settle(s, PEER_AGE_NS); /* other servers on this directory may have died meanwhile */
+    kv_intents_settle(s); /* other servers on this directory may have died meanwhile */
     return kv_breaker_open(s) ? "breaker" : NULL;
 }
 
@@ -290,6 +361,7 @@ ds4_status kv_plan_find(kv_plan **out, kv_store *s, const uint32_t *tokens, size
                  .n = n,
                  .min_tokens = min_tokens > 1 ? min_tokens : 1,
                  .deadline_us = deadline_us,
+                 .now_ns = kv_now_ns(),
                  .why = "short" };
     const int64_t begin_us = clock_monotonic_us();
     *out = NULL;

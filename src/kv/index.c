@@ -264,11 +264,13 @@ static double halved(uint64_t from_ns, uint64_t to_ns, double half_life_hours)
 
 enum { SHORT_HOURS = 6, LONG_HOURS = 7 * 24 };
 
-static void touch(kv_object *o, uint64_t now_ns)
+/* A use at that time; use logs are read in any order. */
+static void touch(kv_object *o, uint64_t time_ns)
 {
-    o->hits_short = o->hits_short * halved(o->hit_ns, now_ns, SHORT_HOURS) + 1.0;
-    o->hits_long = o->hits_long * halved(o->hit_ns, now_ns, LONG_HOURS) + 1.0;
-    o->hit_ns = now_ns;
+    const uint64_t latest_ns = time_ns > o->hit_ns ? time_ns : o->hit_ns;
+    o->hits_short = o->hits_short * halved(o->hit_ns, latest_ns, SHORT_HOURS) + halved(time_ns, latest_ns, SHORT_HOURS);
+    o->hits_long = o->hits_long * halved(o->hit_ns, latest_ns, LONG_HOURS) + halved(time_ns, latest_ns, LONG_HOURS);
+    o->hit_ns = latest_ns;
 }
 
 void kv_index_hit(kv_index *index, const kv_key *key, uint64_t time_ns)
@@ -277,8 +279,11 @@ void kv_index_hit(kv_index *index, const kv_key *key, uint64_t time_ns)
     while (o) {
         const uint64_t begin = o->begin;
         touch(o, time_ns);
-        if (o->heap == &index->leaves)
-            kv_heap_put(o->heap, &o->node, kv_object_score(o, time_ns));
+        if (o->heap == &index->leaves) { /* its value is asked again, by the clock of whoever asks */
+            kv_heap_remove(o->heap, &o->node);
+            o->heap = &index->young;
+            kv_heap_put(o->heap, &o->node, (double)o->created_ns);
+        }
         o = o->parent;
         if (!o->known || o->end != begin || o->begin >= begin) /* headers are hostile: down, never in circles */
             break;

@@ -8,8 +8,8 @@
  *     kv_chain_extend() with every token the state took in
  *     kv_draft_segment() / kv_draft_frontier(), kv_draft_section() for each section and fill it, kv_draft_submit()
  * The way of a restore:
- *     kv_plan_find()                       reads and checks everything: blocks on the disk (helper thread)
- *     kv_plan_begin()                      the intent record, before the state is touched
+ *     kv_plan_find()                       an intent record, then reads and checks everything: blocks on the disk
+ *     kv_plan_begin()                      the state is about to be touched
  *     ... upload the sections; kv_chain_adopt(); run the first chunk ...
  *     kv_plan_succeed()                    its values were finite
  *  or kv_plan_suspect(), a clean retry, then kv_plan_condemn() if that succeeded, else kv_plan_acquit()
@@ -111,8 +111,9 @@ typedef struct kv_options {
 
 kv_options kv_options_default(void); /* dir, layout, fingerprint and segment_tokens are the caller's to fill in */
 
-/* Opens or makes the directory, settles the intents of dead processes (later each lookup does that, a minute after the
- * death), starts the writer thread, and reads the index in the background. A directory that cannot be written is opened read-only with one warning in the log.
+/* Opens or makes the directory, settles the intents of dead processes (later each lookup does that), starts the writer
+ * thread, and reads the index in the background. A directory that cannot be written is opened read-only with one warning in
+ * the log.
  * Errors: ARGUMENT (options; not a directory; cannot be made), UNSUPPORTED (writable by group or world, owned by
  * somebody else, or of a later version: run without cache), IO, NO_MEMORY. */
 ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *err);
@@ -212,7 +213,8 @@ const kv_section *kv_part_section(const kv_part *part, uint32_t type);
 
 /* Finds the longest checkpoint that is a prefix of tokens[n] (at position n itself only if it holds logits) and at least
  * min_tokens long, reads it and checks every byte. Objects that fail are removed from their place and the next best
- * checkpoint is tried. References are held until kv_plan_release(): nothing of the plan is evicted.
+ * checkpoint is tried. An intent record stands from before the first read until the verdict, and references are held until
+ * kv_plan_release(): nothing of the plan is evicted.
  * `deadline_us`: clock_monotonic_us() after which it gives up between two reads; 0: none.
  * Errors: NOT_FOUND (a miss, the reason is in the log and the text), IO, NO_MEMORY, CANCELLED (deadline). All of them
  * mean: start clean. */
@@ -227,8 +229,9 @@ const kv_part *kv_plan_frontier(const kv_plan *plan);
 /* One line for logs and errors: "n=81920 stem=80 tail=0 key=3fa9c1d2e4b0". */
 void kv_plan_describe(const kv_plan *plan, char *out, size_t size);
 
-/* Writes the intent record: if the process dies before the verdict, the next one knows why. On any error the plan must
- * not be used (release it and start clean). In a read-only store it does nothing. */
+/* From here on the state may be touched: if the process dies before the verdict, the next one knows why. Sees to it that the
+ * intent record, which kv_plan_find() wrote, names the bytes that were read. On any error the plan must not be used (release
+ * it and start clean). In a read-only store it does nothing. */
 ds4_status kv_plan_begin(kv_plan *plan, ds4_error *err);
 /* Finite values came out of the restored state: forgets the intent, notes the use, and frees the sections, which must have
  * been copied by now; a later verdict needs none of them. upload_us is for the log. */
@@ -280,6 +283,7 @@ typedef struct kv_metrics {
     uint64_t queue_bytes, queue_jobs;                                             /* now */
     uint64_t store_bytes, store_objects, foreign_bytes, free_bytes, budget_bytes; /* now */
     uint64_t poison_records;                                                      /* now */
+    uint64_t intents; /* now: checkpoints of this server on trial, from the first read to the verdict */
     bool breaker_open, read_only, available; /* now; available: the directory is there */
 } kv_metrics;
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static ds4_status at_point(const char *point, ds4_error *err)
@@ -16,9 +17,10 @@ static ds4_status at_point(const char *point, ds4_error *err)
     return fault_errno(point) ? ds4_fail_errno(err, "publish") : DS4_OK;
 }
 
-/* An unnamed file in the root's file system; where that does not exist, a named one in tmp/ (name filled in). */
+/* An unnamed file in the root's file system; where that does not exist, a named one in tmp/ (name filled in, and locked). */
 static int open_temporary(kv_disk *d, int root, char name[KV_NAME_BYTES])
 {
+    kv_locked named;
     name[0] = 0;
     if (fault_errno("open.tmp"))
         return -1;
@@ -28,8 +30,10 @@ static int open_temporary(kv_disk *d, int root, char name[KV_NAME_BYTES])
             return fd;
         d->no_tmpfile = true; /* writer thread only: it alone publishes */
     }
-    kv_disk_temporary(name);
-    return openat(root, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0600);
+    if (kv_locked_create(&named, d, NULL) != DS4_OK)
+        return -1;
+    memcpy(name, named.name, sizeof named.name);
+    return named.fd;
 }
 
 static ds4_status pwrite_all(int fd, const uint8_t *bytes, size_t size, uint64_t offset, ds4_error *err)

@@ -101,25 +101,22 @@ static bool scan_object(void *user, const char *folder, const char *file)
     return !is_stopping(s);
 }
 
-/* Lists o/xx if it may hold something new. */
-static void scan_folder(kv_store *s, int i)
+/* Lists o/xx, whose time of change is `changed`, if it may hold something new. */
+static void scan_folder(kv_store *s, int i, struct timespec changed)
 {
     char folder[8];
-    struct stat about = { 0 };
-    snprintf(folder, sizeof folder, "o/%02x", (unsigned)i);
-    kv_disk_stat(&s->disk, folder, &about); /* not there: time zero, and nothing to list */
     pthread_mutex_lock(&s->lock);
     const kv_listing before = s->listings[i];
     pthread_mutex_unlock(&s->lock);
-    if (before.settled && before.changed.tv_sec == about.st_mtim.tv_sec &&
-        before.changed.tv_nsec == about.st_mtim.tv_nsec)
+    if (before.settled && before.changed.tv_sec == changed.tv_sec && before.changed.tv_nsec == changed.tv_nsec)
         return;
     pass p = { .s = s, .since = before.changed, .complete = true };
+    snprintf(folder, sizeof folder, "o/%02x", (unsigned)i);
     kv_disk_list(&s->disk, folder, scan_object, &p);
-    const uint64_t now_s = kv_now_ns() / 1000000000, then_s = (uint64_t)about.st_mtim.tv_sec;
+    const uint64_t now_s = kv_now_ns() / 1000000000, then_s = (uint64_t)changed.tv_sec;
     pthread_mutex_lock(&s->lock);
     s->metrics.foreign_bytes += p.foreign_bytes - s->listings[i].foreign_bytes;
-    s->listings[i] = (kv_listing){ .changed = p.complete ? about.st_mtim : (struct timespec){ 0 },
+    s->listings[i] = (kv_listing){ .changed = p.complete ? changed : (struct timespec){ 0 },
                                    .settled = p.complete && now_s > then_s + TICK_S,
                                    .foreign_bytes = p.foreign_bytes };
     pthread_mutex_unlock(&s->lock);
@@ -127,8 +124,11 @@ static void scan_folder(kv_store *s, int i)
 
 void kv_scan_new(kv_store *s, int64_t deadline_us)
 {
+    struct timespec changed[KV_SHELVES];
+    kv_disk_object_folders(&s->disk, changed);
     for (int i = 0; i < KV_SHELVES && !(deadline_us && clock_monotonic_us() > deadline_us); i++)
-        scan_folder(s, i);
+        if (changed[i].tv_sec > 0) /* it exists */
+            scan_folder(s, i, changed[i]);
 }
 
 static bool read_uses(void *user, const char *folder, const char *file)

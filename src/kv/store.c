@@ -167,8 +167,6 @@ ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *e
     pthread_mutex_init(&s->lock, NULL);
     clock_cond_init(&s->changed);
     hash_random(&s->writer_id, sizeof s->writer_id);
-    s->pid_started = kv_process_started();
-    kv_boot_id(s->boot);
     status = kv_disk_open(&s->disk, options->dir, options->read_only, options->trust_group, &inner);
     if (status == DS4_OK) {
         fill_defaults(s);
@@ -181,7 +179,7 @@ ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *e
     s->secret = kv_key_secret(s->record.salt, "");
     s->root = kv_key_root(&s->secret, s->options.fingerprint, s->options.segment_tokens);
     kv_verdicts_load(s);
-    kv_intents_settle(s, 0);
+    kv_intents_settle(s);
     kv_sweep(s);
     start_threads(s);
     *out = s;

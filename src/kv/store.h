@@ -2,7 +2,7 @@
  *
  *   chain.c    names of tokens         draft.c  images to save            writer.c  the thread that publishes them
  *   find.c     looking for a prefix    read.c   the ladder V1..V8         plan.c    what was found, in use and on trial
- *   verdict.c  negative memory         intent.c records of the dead       process.c who is alive
+ *   verdict.c  negative memory         intent.c what is being tried     small.c   records, and whose writer lives
  *   index.c    what is there (heap.c)  evict.c  what must go              sweep.c   what is left over
  *   scan.c     the index at start      disk.c   the directory             publish.c how an object gets its name
  *   layout.c   what objects must hold  header.c, record.c  bytes          key.c     names
@@ -15,7 +15,6 @@
 #include "kv/header.h"
 #include "kv/heap.h"
 #include "kv/key.h"
-#include "kv/process.h"
 #include "kv/record.h"
 
 #include <pthread.h>
@@ -29,7 +28,8 @@ typedef struct kv_object {
     kv_key key;
     bool known; /* false: only a name that children refer to */
     bool logits;
-    bool excluded; /* not to be used or written: suspected, or a file that could not be removed */
+    bool excluded;              /* not to be used or written: suspected, or a file that could not be removed */
+    uint64_t doubtful_until_ns; /* not to be used before: perhaps a process died over it (intent.c) */
     uint16_t kind;
     hash_digest digest;
     uint64_t begin, end, bytes, created_ns, lineage, cost_us;
@@ -143,8 +143,7 @@ struct kv_store {
     kv_options options;
     kv_key secret, root;
     kv_store_record record;
-    uint64_t writer_id, pid_started;
-    char boot[KV_BOOT_BYTES];
+    uint64_t writer_id;
     pthread_t writer, scanner;
     bool has_writer, has_scanner;
     kv_disk disk; /* has its own rules: kv/disk.h */
@@ -160,7 +159,8 @@ struct kv_store {
     kv_draft *writing;
     bool scanned, stopping, dropping;
     uint64_t backoff_until_us, backoff_us;
-    uint64_t n_intents;
+    uint64_t n_intents; /* ever: the number of the last one */
+    bool warned_of_locks;
 };
 
 /* ---- read ladder: read.c ---- */
@@ -191,7 +191,8 @@ struct kv_plan {
     uint64_t n_segments;
     kv_loaded frontier;
     kv_key name;
-    char intent_name[KV_NAME_BYTES]; /* empty: none on the disk */
+    kv_locked intent;     /* .fd < 0: none on the disk */
+    bool intent_complete; /* it names the bytes that were read */
     uint64_t begun_ns;
     int64_t read_us;
     uint64_t bytes, saved_us;
@@ -229,8 +230,14 @@ bool kv_is_descendant(const kv_store *s, uint64_t lineage, uint64_t created_ns);
 void kv_verdict_lift(kv_store *s, const kv_key *key, const hash_digest *digest);
 /* All objects out of their places, verdicts written, descendants too; one log line. */
 void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, const char *retry, double cost_s);
-/* Intents of processes that are gone, at least that old: crashes on use. */
-void kv_intents_settle(kv_store *s, uint64_t min_age_ns);
+
+/* ---- intents: intent.c ---- */
+/* Puts a record on the disk, in place of the one in `file` if there is one. Fills in pid and locked. On failure `file` is as
+ * it was. */
+ds4_status kv_intent_write(kv_store *s, kv_locked *file, kv_intent *intent, ds4_error *err);
+void kv_intent_withdraw(kv_store *s, kv_locked *file); /* KV_LOCKED_NONE is fine */
+/* Those of processes that are gone: crashes on use. */
+void kv_intents_settle(kv_store *s);
 
 void kv_sweep(kv_store *s); /* before any thread is started */
 void kv_trim_quarantine(kv_store *s);

@@ -4,10 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define DAY_NS (UINT64_C(86400) * 1000000000)
 enum { QUARANTINE_DAYS = 7, USE_DAYS = 30, QUARANTINE_SHARE = 100 /* one part of that many of the budget */ };
+
+/* One that is locked is being written, by another server. */
+static void sweep_temporary(kv_store *s, const char *name, bool old)
+{
+    kv_locked file;
+    if (kv_locked_open(&file, &s->disk, name, NULL) != DS4_OK)
+        return;
+    if (file.lock == KV_LOCK_MINE || (file.lock == KV_LOCK_UNKNOWN && old))
+        kv_disk_unlink(&s->disk, name, NULL);
+    kv_locked_close(&file);
+}
 
 static bool sweep_one(void *user, const char *folder, const char *file)
 {
@@ -19,12 +29,10 @@ static bool sweep_one(void *user, const char *folder, const char *file)
     if (!kv_disk_stat(&s->disk, name, &about))
         return true;
     const uint64_t now_ns = kv_now_ns(), then_ns = (uint64_t)about.st_mtim.tv_sec * 1000000000;
-    bool old = now_ns > then_ns && now_ns - then_ns > (uint64_t)days * DAY_NS;
-    if (strcmp(folder, "tmp") == 0) { /* "<pid>.<random>"; nothing of ours is under way yet */
-        const long pid = atol(file);
-        old = old || pid <= 0 || pid == (long)getpid() || !kv_process_lives((uint64_t)pid, 0);
-    }
-    if (old)
+    const bool old = now_ns > then_ns && now_ns - then_ns > (uint64_t)days * DAY_NS;
+    if (strcmp(folder, "tmp") == 0)
+        sweep_temporary(s, name, old);
+    else if (old)
         kv_disk_unlink(&s->disk, name, NULL);
     return true;
 }

@@ -279,8 +279,9 @@ void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, c
 {
     char hex[HASH_KEY_HEX];
     bool moved = true;
-    for (uint32_t i = 0; i < intent->n_objects; i++) /* (3) */
-        add(s, intent, &intent->objects[i].key, &intent->objects[i].digest, reason);
+    for (uint32_t i = 0; i < intent->n_objects; i++)                    /* (3) */
+        if (!hash_digest_equal(&intent->objects[i].digest, &no_digest)) /* zero: its file is gone, or no object */
+            add(s, intent, &intent->objects[i].key, &intent->objects[i].digest, reason);
     add(s, intent, &intent->plan, &no_digest, reason);
     const kv_intent_object *last = &intent->objects[intent->n_objects - 1];
     hash_key_hex(&last->key, hex);

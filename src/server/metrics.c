@@ -130,6 +130,7 @@ static void print_trust(printer *p, const kv_metrics *m)
     sample(p, "kv_retry_clean_total", "{outcome=\"guilty\"}", (double)m->retry_clean_guilty_total);
     sample(p, "kv_retry_clean_total", "{outcome=\"acquitted\"}", (double)m->retry_clean_acquitted_total);
     count(p, "kv_poisoned_total", "Verdicts on objects.", (double)m->poisoned_total);
+    gauge(p, "kv_intents", "Checkpoints on trial: being read, or used and not yet proven.", (double)m->intents);
     gauge(p, "kv_poison_records", "Verdicts on file.", (double)m->poison_records);
     gauge(p, "kv_breaker_open", "1: too many verdicts, nothing is restored for a while.", m->breaker_open);
 }

@@ -24,7 +24,7 @@ static const char usage[] =
     "      --chunk N         evaluate N tokens at a time (default: all)\n"
     "      --backend B       cpu\n"
     "      --kernels K       scalar, avx2, avx512, neon; default: the best this machine runs\n"
-    "      --threads N       default: one per core\n";
+    "      --threads N       default: one per physical core\n";
 
 typedef struct arguments {
     const char *model, *ids, *out;

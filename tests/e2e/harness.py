@@ -201,11 +201,13 @@ class Server:
             time.sleep(0.01)
 
     def wait_saved(self, seconds=30):
-        """Until the writer's queue is empty (twice in a row: the engine may just be handing something over)."""
+        """Until the writer's queue is empty and nothing is on trial any more (three times in a row: the engine may just be
+        handing something over). The librarian withdraws an intent after the answer has been sent."""
         end, calm = time.monotonic() + seconds, 0
         while calm < 3:
-            assert time.monotonic() < end, f"the store's queue does not drain:\n{self.log()}"
-            calm = calm + 1 if self.metric("ds4_kv_queue_jobs") == 0 else 0
+            assert time.monotonic() < end, f"the store does not come to rest:\n{self.log()}"
+            busy = self.metric("ds4_kv_queue_jobs") + self.metric("ds4_kv_intents")
+            calm = calm + 1 if busy == 0 else 0
             time.sleep(0.02)
 
 
