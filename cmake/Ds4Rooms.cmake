@@ -61,6 +61,11 @@ function(ds4_tests)
     add_executable(tiny-model ${CMAKE_SOURCE_DIR}/tests/e2e/write_tiny_model.c) # for tests/e2e
     target_link_libraries(tiny-model PRIVATE ds4_options ds4_test_support)
     set_target_properties(tiny-model PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    if(NOT DS4_SANITIZE) # their run-time libraries want to be the first
+        add_library(hang-disk MODULE ${CMAKE_SOURCE_DIR}/tests/e2e/hang_disk.c) # for tests/e2e
+        target_link_libraries(hang-disk PRIVATE ds4_options)
+        set_target_properties(hang-disk PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    endif()
     get_property(rooms GLOBAL PROPERTY DS4_ROOMS)
     foreach(room ${rooms})
         file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${room}/test_*.c)
@@ -80,6 +85,7 @@ function(ds4_tests)
         endforeach()
     endforeach()
     # tests/base/test_pool.c holds threads back at their start, and moves the clock.
+    target_link_options(test-backend-ops PRIVATE LINKER:--wrap=pool_run) # it counts tasks
     target_link_options(test-base-pool PRIVATE LINKER:--wrap=pthread_create,--wrap=clock_monotonic_us)
 endfunction()
 
@@ -96,7 +102,8 @@ function(ds4_script_tests)
         get_filename_component(name ${script} NAME_WE)
         string(REPLACE "test_" "" noun ${name})
         add_test(NAME cli/${noun} COMMAND ${DS4_WATCHDOG} ${DS4_TEST_PYTHON} ${script})
-        set_tests_properties(cli/${noun} PROPERTIES ENVIRONMENT "DS4_BUILD=${CMAKE_BINARY_DIR}")
+        set_tests_properties(cli/${noun} PROPERTIES ENVIRONMENT
+            "DS4_BUILD=${CMAKE_BINARY_DIR};XDG_CACHE_HOME=${CMAKE_BINARY_DIR}/scratch/cache") # no test in the user's cache
     endforeach()
     # What `make check` leaves to `make test`: tests that take many seconds.
     set_tests_properties(cli/exactness PROPERTIES LABELS slow)

@@ -126,7 +126,8 @@ void kv_scan_new(kv_store *s, int64_t deadline_us)
 {
     struct timespec changed[KV_SHELVES];
     kv_disk_object_folders(&s->disk, changed);
-    for (int i = 0; i < KV_SHELVES && !(deadline_us && clock_monotonic_us() > deadline_us); i++)
+    for (int i = 0; i < KV_SHELVES && !atomic_load(&s->leaving) && !(deadline_us && clock_monotonic_us() > deadline_us);
+         i++)
         if (changed[i].tv_sec > 0) /* it exists */
             scan_folder(s, i, changed[i]);
 }
@@ -173,5 +174,6 @@ void *kv_scanner_main(void *argument)
     s->scanned = true;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
+    kv_store_let_go(s);
     return NULL;
 }
