@@ -14,9 +14,9 @@ enum { SLOTS_MIN = 16 };
 
 /* --- nodes by name ------------------------------------------------------------------------------------------------------ */
 
-static kv_shelf *shelf_of(const kv_index *index, const kv_key *key)
+static kv_shelf *shelf_of(kv_index *index, const kv_key *key)
 {
-    return (kv_shelf *)&index->shelves[key->bytes[0]];
+    return &index->shelves[key->bytes[0]];
 }
 
 static kv_object **slot_of(const kv_shelf *shelf, const kv_key *key)
@@ -28,7 +28,7 @@ static kv_object **slot_of(const kv_shelf *shelf, const kv_key *key)
 
 static kv_object *find_node(const kv_index *index, const kv_key *key)
 {
-    const kv_shelf *shelf = shelf_of(index, key);
+    const kv_shelf *shelf = &index->shelves[key->bytes[0]];
     kv_object *o = shelf->n_slots ? *slot_of(shelf, key) : NULL;
     while (o && !hash_key_equal(&o->key, key))
         o = o->next;
