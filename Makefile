@@ -15,7 +15,7 @@ SOAK_MINUTES ?= 30
 
 build/build.ninja: CMakePresets.json
 	@command -v cmake >/dev/null || { echo "ds4: cmake is missing; 'make deps' installs what the build needs" >&2; exit 1; }
-	cmake --preset release
+	cmake --preset release -DDS4_TESTS=OFF
 
 .PHONY: build
 build: build/build.ninja            ## the release build, programs in build/bin (the default)
@@ -57,6 +57,7 @@ bench:                              ## tokens per second, and time to first toke
 	@$(MAKE) --no-print-directory build
 	python3 bench/tokens_per_second.py $(ARGS)
 	python3 bench/ttft_after_restart.py $(ARGS)
+	python3 bench/busy_neighbour.py $(ARGS)
 
 .PHONY: fuzz
 fuzz:                               ## the fuzzers for FUZZ_SECONDS each (an hour)

@@ -1,6 +1,7 @@
 #include "cli/talk.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "cli/startup.h"
 #include "cli/text_file.h"
 
@@ -121,8 +122,8 @@ static bool add(conversation *c, ds4_role role, const char *text, const char *re
 static void drop_last(conversation *c)
 {
     c->n--;
-    free((char *)c->messages[c->n].text);
-    free((char *)c->messages[c->n].reasoning);
+    free((void *)(uintptr_t)c->messages[c->n].text); /* ours: add() copied them */
+    free((void *)(uintptr_t)c->messages[c->n].reasoning);
 }
 
 /* The answer to what was added last. What an interrupted answer said stays part of the conversation. */
@@ -141,6 +142,8 @@ static int answer(conversation *c)
     clear_progress(&s);
     if (s.reasoning && s.terminal)
         fputs("\033[0m\n", stderr);
+    log_info("answer prompt=%u cached=%u generated=%u complete=%d took=%.2fs", result.n_prompt, result.n_cached,
+             result.n_generated, result.complete, (double)(clock_monotonic_us() - s.begun_us) / 1e6);
     if (s.any)
         putchar('\n');
     int code = 0;

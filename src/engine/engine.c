@@ -106,7 +106,6 @@ static ds4_status open_store(engine *e, const engine_options *options, const has
     kv.min_free_bytes = options->kv_min_free_bytes;
     kv.crash_strikes = options->kv_crash_strikes;
     kv.read_only = options->kv_read_only;
-    kv.exact = options->kv_exact;
     memcpy(kv.fingerprint, fingerprint->bytes, sizeof kv.fingerprint);
     engine_fill_layout(e->model, &kv.layout);
     const ds4_status status = kv_store_open(&e->store, &kv, err);
@@ -168,9 +167,10 @@ void engine_close(engine *e)
 {
     if (!e)
         return;
-    kv_store_close(e->store, e->drain_us);
+    const bool closed = kv_store_close(e->store, e->drain_us);
     text_tokenizer_close(e->tokenizer);
-    model_close(e->model);
+    if (closed) /* a store that could not be closed still asks the model about its layout */
+        model_close(e->model);
     arena_free(&e->strings);
     free(e->slices);
     free(e);

@@ -98,8 +98,7 @@ static kv_finding check_payload(kv_store *s, kv_loaded *l, const uint32_t *token
     return (kv_finding){ 0, KV_ACTION_NONE, "ok" };
 }
 
-/* Acts on a finding. What stays on the disk, whatever the reason, is not offered again. */
-static void act(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f)
+void kv_reject(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f)
 {
     char hex[HASH_KEY_HEX], name[KV_NAME_BYTES];
     bool left = false;
@@ -109,6 +108,7 @@ static void act(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f)
         left = kv_disk_unlink(&s->disk, name, "evict.unlink");
     else if (f.action == KV_ACTION_QUARANTINE && !s->disk.read_only)
         left = kv_disk_quarantine(&s->disk, key, kind);
+    /* What stays on the disk, whatever the reason, is not offered again. */
     pthread_mutex_lock(&s->lock);
     s->metrics.object_rejected_total[f.step]++;
     if (left)
@@ -121,7 +121,7 @@ static void act(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f)
 
 static ds4_status reject(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f, ds4_error *err)
 {
-    act(s, key, kind, f);
+    kv_reject(s, key, kind, f);
     return ds4_fail(err, DS4_ERR_CORRUPT, "object refused at V%d: %s", f.step, f.why);
 }
 
@@ -165,8 +165,8 @@ static ds4_status read_checked(kv_loaded *l, kv_store *s, int fd, uint64_t size,
 static void note_found(kv_store *s, const kv_header *h)
 {
     pthread_mutex_lock(&s->lock);
-    if (!kv_index_find(&s->index, &h->key) && kv_index_add(&s->index, h))
-        kv_index_recount(&s->index);
+    if (!kv_index_find(&s->index, &h->key))
+        kv_index_add(&s->index, h);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -178,7 +178,7 @@ ds4_status kv_load(kv_loaded *out, kv_store *s, const kv_key *key, const kv_key 
     *out = (kv_loaded){ 0 };
     ds4_status status = kv_disk_open_object(&s->disk, key, kind, s->options.trust_group, &fd, &size, err);
     if (status == DS4_ERR_CORRUPT) {
-        act(s, key, kind, (kv_finding){ 1, KV_ACTION_IGNORE, "file" });
+        kv_reject(s, key, kind, (kv_finding){ 1, KV_ACTION_IGNORE, "file" });
         return status;
     }
     if (status == DS4_ERR_NOT_FOUND) { /* the index said yes and the disk says no: believe the disk (F25) */

@@ -32,13 +32,14 @@ bool kv_verdict_decode(kv_verdict *out, const uint8_t *bytes, size_t size);
 
 typedef struct kv_intent_object {
     kv_key key;
-    hash_digest digest;
+    hash_digest digest; /* zero: not read yet, and another server wrote it */
     uint32_t kind;
 } kv_intent_object;
 
 typedef struct kv_intent {
     uint64_t time_ns, writer, lineage, frontier_created_ns;
-    uint64_t pid, pid_started; /* pid_started: field 22 of /proc/PID/stat; 0: unknown */
+    uint64_t pid; /* for people; in containers it means nothing to others */
+    bool locked;  /* its writer keeps the file locked while it lives */
     uint8_t fingerprint[32];
     kv_key plan;
     uint32_t n_objects;

@@ -28,7 +28,7 @@ typedef enum model_activation { MODEL_ACT_Q8, MODEL_ACT_F32 } model_activation;
 typedef enum model_row_format { MODEL_ROWS_F32 } model_row_format; /* packed rows will join here */
 
 typedef struct model_options {
-    uint32_t n_threads; /* kernels' threads, the caller's included; 0: one per core, at most 16 */
+    uint32_t n_threads; /* kernels' threads, the caller's included; 0: one per physical core, at most 16 */
     model_rounding kv_rounding, index_rounding;
     model_activation act;
     const char *kernels; /* force a kernel variant ("scalar", "avx2", ...); NULL: the best this machine runs */

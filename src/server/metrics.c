@@ -101,6 +101,8 @@ static void print_work(printer *p, const sched_metrics *m, uint64_t n_broken_cal
     count(p, "decode_seconds_total", "Time of the engine spent on answers.", (double)m->decode_us_total / 1e6);
     count(p, "retries_clean_total", "Requests begun again from a clean state after an error on a reused one.",
           (double)m->retries_clean_total);
+    count(p, "idle_states_given_up_total", "Resident conversations freed because memory was short.",
+          (double)m->states_given_up_total);
     count(p, "kv_search_given_up_total", "Searches of the store that took longer than a prefill may wait.",
           (double)m->searches_given_up_total);
 }
@@ -132,6 +134,7 @@ static void print_trust(printer *p, const kv_metrics *m)
     sample(p, "kv_retry_clean_total", "{outcome=\"guilty\"}", (double)m->retry_clean_guilty_total);
     sample(p, "kv_retry_clean_total", "{outcome=\"acquitted\"}", (double)m->retry_clean_acquitted_total);
     count(p, "kv_poisoned_total", "Verdicts on objects.", (double)m->poisoned_total);
+    gauge(p, "kv_intents", "Checkpoints on trial: being read, or used and not yet proven.", (double)m->intents);
     gauge(p, "kv_poison_records", "Verdicts on file.", (double)m->poison_records);
     gauge(p, "kv_breaker_open", "1: too many verdicts, nothing is restored for a while.", m->breaker_open);
 }

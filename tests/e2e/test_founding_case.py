@@ -106,7 +106,8 @@ class FoundingCase(unittest.TestCase):
                 server.wait_saved()
 
     def test_a_load_that_kills_the_process_is_not_met_twice(self):
-        for fault in ("restore.after_intent:kill@1", "restore.first_chunk:kill@1"):
+        for fault in ("read.seg:kill@1", "restore.after_verify:kill@1", "restore.after_intent:kill@1",
+                      "restore.first_chunk:kill@1"):
             with self.subTest(fault=fault):
                 self.tearDownStore()
                 server = harness.Server(self.store, faults=fault)

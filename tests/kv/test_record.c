@@ -82,8 +82,7 @@ static void a_verdict(void **state)
 
 static void an_intent(void **state)
 {
-    kv_intent in = { .time_ns = 1, .writer = 2, .lineage = 3, .frontier_created_ns = 4, .pid = 5, .pid_started = 6 },
-              out;
+    kv_intent in = { .time_ns = 1, .writer = 2, .lineage = 3, .frontier_created_ns = 4, .pid = 5, .locked = true }, out;
     kv_intent_object objects[3];
     (void)state;
     count_up(objects, sizeof objects);
@@ -96,7 +95,7 @@ static void an_intent(void **state)
     kv_intent_encode(&in, bytes);
     assert_int_equal(kv_intent_decode(&out, bytes, size, NULL), DS4_OK);
     assert_true(out.time_ns == 1 && out.writer == 2 && out.lineage == 3 && out.frontier_created_ns == 4);
-    assert_true(out.pid == 5 && out.pid_started == 6 && out.n_objects == 3);
+    assert_true(out.pid == 5 && out.locked && out.n_objects == 3);
     assert_memory_equal(out.fingerprint, in.fingerprint, sizeof in.fingerprint);
     assert_memory_equal(out.plan.bytes, in.plan.bytes, sizeof in.plan.bytes);
     for (size_t i = 0; i < 3; i++) {

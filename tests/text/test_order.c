@@ -10,7 +10,7 @@ static const text_tokenizer *tokenizer;
 
 static int open_tokenizer(void **state)
 {
-    static const char *const merges[] = { "a a", "aa a",  "aaa a", "a b",       "ab a",     "a \u0120", "\u0120 a",
+    static const char *const merges[] = { "a a", "aa a", "aaa a", "a b",   "ab a",          "a \u0120", "\u0120 a",
                                           "< /", "</ b", "b b",   "bb bb", "\u010a \u010a", "c a",      "ca b" };
     (void)state;
     byte_tokenizer_open(&fixture, merges, sizeof merges / sizeof merges[0]);
