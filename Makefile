@@ -15,7 +15,7 @@ SOAK_MINUTES ?= 30
 
 build/build.ninja: CMakePresets.json
 	@command -v cmake >/dev/null || { echo "ds4: cmake is missing; 'make deps' installs what the build needs" >&2; exit 1; }
-	cmake --preset release
+	cmake --preset release -DDS4_TESTS=OFF
 
 .PHONY: build
 build: build/build.ninja            ## the release build, programs in build/bin (the default)

@@ -96,7 +96,7 @@ static void track_lines(chat_parser *p, slice text)
             p->line_start = true;
             p->n_ticks = 0;
         } else if (p->line_start && c == '`') {
-            p->n_ticks += p->n_ticks < UINT8_MAX;
+            p->n_ticks = (uint8_t)(p->n_ticks + (p->n_ticks < UINT8_MAX));
         } else if (p->line_start && c != ' ' && c != '\t') {
             if (p->fence == 0) /* here the language is named */
                 p->fence = fence_after(p);

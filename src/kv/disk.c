@@ -149,7 +149,6 @@ ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust
 {
     *d = (kv_disk){ .root = -1, .trust_group = trust_group };
     pthread_mutex_init(&d->lock, NULL);
-    pthread_mutex_init(&d->renewal, NULL);
     d->path = strdup(path);
     if (!d->path)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
@@ -167,7 +166,6 @@ void kv_disk_close(kv_disk *d)
     if (d->root >= 0)
         close(d->root);
     free(d->path);
-    pthread_mutex_destroy(&d->renewal);
     pthread_mutex_destroy(&d->lock);
 }
 
@@ -205,7 +203,8 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
 {
     ds4_error err;
     *anew = false;
-    pthread_mutex_lock(&d->renewal);
+    if (atomic_exchange(&d->looking, true))
+        return !d->gone;
     bool good = is_intact(d, anew);
     if (good)
         d->tried_us = 0;
@@ -223,7 +222,7 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
         log_warning("kv directory %s dir=\"%s\" why=\"%s\"", good ? "back" : "missing", d->path, good ? "" : err.text);
     }
     atomic_store(&d->gone, !good);
-    pthread_mutex_unlock(&d->renewal);
+    atomic_store(&d->looking, false);
     return good;
 }
 
@@ -279,6 +278,20 @@ void kv_disk_list(kv_disk *d, const char *folder, kv_visit_fn *visit, void *user
         if (entry->d_name[0] != '.' && !visit(user, folder, entry->d_name))
             break;
     closedir(dir);
+}
+
+void kv_disk_object_folders(kv_disk *d, struct timespec changed[256])
+{
+    const int root = kv_disk_root(d);
+    for (int i = 0; i < 256; i++) {
+        char folder[8];
+        struct stat about;
+        snprintf(folder, sizeof folder, "o/%02x", (unsigned)i);
+        const bool there = root >= 0 && fstatat(root, folder, &about, AT_SYMLINK_NOFOLLOW) == 0;
+        changed[i] = there ? about.st_mtim : (struct timespec){ 0 };
+    }
+    if (root >= 0)
+        close(root);
 }
 
 uint64_t kv_disk_free_bytes(kv_disk *d, uint64_t *total)

@@ -22,9 +22,9 @@ typedef struct kv_disk {
     int root; /* -1: none */
     dev_t device;
     ino_t inode;
-    /* Guarded by `renewal`, which is held while a directory that went away is looked for; the others never wait for it. */
-    pthread_mutex_t renewal;
-    int64_t tried_us; /* when it was last looked for; 0: all is well */
+    /* Who has set `looking` looks after the directory, and nobody waits for that: the others go by the last answer. */
+    atomic_bool looking;
+    int64_t tried_us; /* when a directory that went away was last looked for; 0: all is well */
     /* Writer thread only. */
     bool no_tmpfile; /* O_TMPFILE does not work here */
 } kv_disk;
@@ -111,6 +111,9 @@ ds4_status kv_disk_read(int fd, uint64_t offset, void *out, size_t size, const c
 /* Calls `visit` with each name in a folder ("o/3f", "poison"); stops when it answers false. */
 typedef bool kv_visit_fn(void *user, const char *folder, const char *name);
 void kv_disk_list(kv_disk *d, const char *folder, kv_visit_fn *visit, void *user);
+
+/* When each folder o/00 .. o/ff last got or lost an entry; zero: it is not there. */
+void kv_disk_object_folders(kv_disk *d, struct timespec changed[256]);
 
 uint64_t kv_disk_free_bytes(kv_disk *d, uint64_t *total); /* of the file system; 0 if it cannot be said */
 bool kv_disk_stat(kv_disk *d, const char *name, struct stat *out);

@@ -405,11 +405,28 @@ static bool read_request(completion *c, http_error *e)
     return good;
 }
 
+/* Undoes read_request(), but for the body. */
+static void forget_request(completion *c)
+{
+    chat_parser_free(c->parser);
+    c->parser = NULL;
+    token_list_free(&c->prompt);
+    token_list_free(&c->forced);
+    request_free(&c->request);
+    c->in_prompt = false;
+    c->refusal = (http_error){ 0 };
+}
+
 void completion_prepare(stream *st)
 {
     completion *c = st->owner;
     answer *a = &c->answer;
-    read_request(c, &c->refusal);
+    bool good = read_request(c, &c->refusal);
+    /* Idle conversations are given up before a request fails for want of memory. */
+    while (!good && c->refusal.no_memory && sched_make_room(c->context.sched)) {
+        forget_request(c);
+        good = read_request(c, &c->refusal);
+    }
     buffer_free(&c->body);
     a->model = c->request.model.size ? c->request.model : slice_of(c->context.model_name);
     a->chunks = c->request.stream;

@@ -30,13 +30,18 @@ bool refuse_status(http_error *e, ds4_status status, const char *text)
         e->retry_after_s = 5;
         return false;
     case DS4_ERR_ARGUMENT: return refuse(e, 400, "invalid_value", "messages", "%s", text);
-    default: return refuse(e, 500, "internal_error", NULL, "%s (%s)", text, ds4_status_word(status));
+    default:
+        refuse(e, 500, "internal_error", NULL, "%s (%s)", text, ds4_status_word(status));
+        e->no_memory = status == DS4_ERR_NO_MEMORY;
+        return false;
     }
 }
 
 bool refuse_memory(http_error *e)
 {
-    return refuse(e, 500, "internal_error", NULL, "not enough memory for this request");
+    refuse(e, 500, "internal_error", NULL, "not enough memory for this request");
+    e->no_memory = true;
+    return false;
 }
 
 static const char *type_of(const http_error *e)
