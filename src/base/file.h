@@ -22,7 +22,7 @@ void file_sync_parent(const char *path);
 typedef struct file_map {
     const uint8_t *bytes; /* NULL when size is 0 */
     size_t size;
-    /* What the file was when it was mapped; file_map_check() compares. */
+    /* The file's identity when it was mapped. */
     dev_t device;
     ino_t inode;
     struct timespec modified;
