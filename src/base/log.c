@@ -14,7 +14,7 @@
 
 enum { LINE_MAX_BYTES = 1024, DROPPED_MAX_BYTES = 32 };
 
-static atomic_int level_now = LOG_INFO; /* the one setting of the process */
+static atomic_int level_now = LOG_WARNING; /* of the process. A program that embeds libds4 hears of trouble alone */
 
 void log_set_level(log_level level)
 {

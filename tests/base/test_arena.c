@@ -5,6 +5,7 @@
 
 #include <stdalign.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void memory_is_zeroed_aligned_and_apart(void **state)
@@ -15,6 +16,13 @@ static void memory_is_zeroed_aligned_and_apart(void **state)
     arena a = { 0 };
     test_random r = test_random_seeded(11);
     (void)state;
+    void *dirty[8];
+    for (int i = 0; i < 8; i++) { /* what was freed is not zero */
+        dirty[i] = malloc(17000);
+        memset(dirty[i], 0xff, 17000);
+    }
+    for (int i = 0; i < 8; i++)
+        free(dirty[i]);
     for (int i = 0; i < N; i++) {
         sizes[i] =
             test_random_below(&r, i % 100 == 0 ? 40000 : 60); /* small ones, and some that need a block of their own */
