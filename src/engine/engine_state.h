@@ -28,6 +28,7 @@ struct engine_sequence {
     bool fresh;           /* restored, and nothing was evaluated since */
     kv_chain *chain;      /* NULL: no store, or no memory for it: this sequence is then not saved */
     uint32_t frontier_at; /* position of the last frontier given to the store or taken from it; 0: none */
+    uint32_t saved_to;    /* engine_sequence_saved() */
     uint64_t n_offered;   /* whole segments already offered to the store */
     int64_t spent_us;     /* time of the steps that this sequence took part in, its share */
     uint64_t n_spent;     /* tokens of these steps */
