@@ -122,8 +122,8 @@ static bool add(conversation *c, ds4_role role, const char *text, const char *re
 static void drop_last(conversation *c)
 {
     c->n--;
-    free((char *)c->messages[c->n].text);
-    free((char *)c->messages[c->n].reasoning);
+    free((void *)(uintptr_t)c->messages[c->n].text); /* ours: add() copied them */
+    free((void *)(uintptr_t)c->messages[c->n].reasoning);
 }
 
 /* The answer to what was added last. What an interrupted answer said stays part of the conversation. */

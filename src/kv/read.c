@@ -165,8 +165,8 @@ static ds4_status read_checked(kv_loaded *l, kv_store *s, int fd, uint64_t size,
 static void note_found(kv_store *s, const kv_header *h)
 {
     pthread_mutex_lock(&s->lock);
-    if (!kv_index_find(&s->index, &h->key) && kv_index_add(&s->index, h))
-        kv_index_recount(&s->index);
+    if (!kv_index_find(&s->index, &h->key))
+        kv_index_add(&s->index, h);
     pthread_mutex_unlock(&s->lock);
 }
 
