@@ -1,6 +1,6 @@
 #include "server/stub_body.h"
 
-#include "support/fuse.h"
+#include "server/stub_fuse.h"
 #include "support/support.h"
 
 #include <stdio.h>

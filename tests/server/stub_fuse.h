@@ -1,6 +1,6 @@
-/* Memory that runs out on purpose: the allocator of the C library with a fuse before it. Linked only into tests that use it. */
-#ifndef TESTS_FUSE_H
-#define TESTS_FUSE_H
+/* Memory that runs out on purpose: the allocator of the C library with a fuse before it. */
+#ifndef TESTS_SERVER_STUB_FUSE_H
+#define TESTS_SERVER_STUB_FUSE_H
 
 #include <stdbool.h>
 

@@ -1,4 +1,4 @@
-#include "support/fuse.h"
+#include "server/stub_fuse.h"
 
 #if defined(__GLIBC__) || defined(__linux__)
 #include <features.h>
