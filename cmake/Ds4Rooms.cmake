@@ -81,6 +81,20 @@ function(ds4_tests)
     target_link_options(test-base-pool PRIVATE LINKER:--wrap=pthread_create,--wrap=clock_monotonic_us)
 endfunction()
 
+# bench/kv_NOUN.c -> bench-kv-NOUN, built on demand: cmake --build build --target bench-kv-locks
+function(ds4_benches)
+    file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/kv_*.c)
+    foreach(bench ${benches})
+        get_filename_component(name ${bench} NAME_WE)
+        string(REPLACE "_" "-" name ${name})
+        add_executable(bench-${name} EXCLUDE_FROM_ALL ${bench})
+        target_link_libraries(bench-${name} PRIVATE ds4_kv ds4_options)
+        set_target_properties(bench-${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+    endforeach()
+    target_link_options(bench-kv-locks PRIVATE # it measures how long locks are held
+        LINKER:--wrap=pthread_mutex_lock,--wrap=pthread_mutex_unlock,--wrap=pthread_cond_wait,--wrap=pthread_cond_timedwait)
+endfunction()
+
 # Tests written in Python: the structure of the sources, the installed tree, and tests/cli/test_*.py, which drive programs of
 # this build (DS4_BUILD names the folder).
 function(ds4_script_tests)
