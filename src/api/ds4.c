@@ -84,6 +84,8 @@ ds4_status ds4_open(ds4 **out, const ds4_options *options, ds4_error *err)
     s.n_slots = options->n_sequences;
     if (options->prefill_chunk)
         s.prefill_chunk = options->prefill_chunk;
+    if (options->loop_tokens)
+        s.loop_tokens = options->loop_tokens;
     if (options->kv_min_tokens)
         s.min_cached_tokens = options->kv_min_tokens;
     d->shutdown_us = (int64_t)options->kv_shutdown_ms * 1000;

@@ -89,6 +89,7 @@ static ds4_options api_options(const common_options *c)
     o.n_threads = c->engine.n_threads;
     o.n_sequences = 1;
     o.prefill_chunk = c->prefill_chunk;
+    o.loop_tokens = c->loop_tokens;
     o.kernels = c->engine.kernels;
     o.tokenizer_pre = c->engine.tokenizer_pre;
     o.prompt_profile = profiles[c->profile];
