@@ -30,9 +30,8 @@ typedef struct ds4_options {
     uint32_t n_threads;     /* 0: automatic */
     uint32_t n_sequences;   /* conversations kept in memory and decoded together; default 4 */
     uint32_t prefill_chunk; /* tokens of a prompt per step; 0: default */
-    uint32_t
-        loop_tokens; /* an answer that repeats itself for so many tokens ends; 0: 1024, UINT32_MAX: never (--loop-guard) */
-    const char *kernels;        /* "scalar", "avx2", "avx512" or "neon"; NULL: the best that runs here (--kernels) */
+    uint32_t loop_tokens;   /* an answer that repeats itself so long ends; 0: 1024, UINT32_MAX: never (--loop-guard) */
+    const char *kernels;    /* "scalar", "avx2", "avx512" or "neon"; NULL: the best that runs here (--kernels) */
     const char *tokenizer_pre;  /* overrides tokenizer.ggml.pre; NULL: what the file says (--tokenizer-pre) */
     const char *prompt_profile; /* "v4", "v4-0731" or "v4.1"; NULL: what the file's words say (--prompt-profile) */
     /* Numerics; false: as the official model computes. (--kv-rounding none, --index-rounding none, --act f32) */

@@ -1,6 +1,5 @@
 #include "server/stub_body.h"
 
-#include "server/stub_fuse.h"
 #include "support/support.h"
 
 #include <stdio.h>
@@ -55,30 +54,4 @@ void body_refuse_members(const char *members, const char *code, const char *para
     char *body = body_with(members);
     body_refuse(body, 400, code, param, words);
     free(body);
-}
-
-void body_survives_short_memory(const char *body)
-{
-    const server_options options = server_options_default();
-    if (!fuse_works())
-        skip(); /* the sanitizers bring their own allocator */
-    for (int for_good = 0; for_good <= 1; for_good++)
-        for (long n = 1;; n++) {
-            chat_request r;
-            http_error e;
-            const long n_live = fuse_n_live();
-            fuse_set(n, for_good);
-            const bool good = request_read(&r, slice_of(body), &options, BODY_CTX, BODY_VOCAB, &e);
-            const bool met = fuse_n_requests() >= n;
-            fuse_set(0, false);
-            request_free(&r);
-            assert_int_equal(fuse_n_live(), n_live);
-            if (!good && !e.no_memory)
-                fail_msg("allocation %ld fails, and the request is refused with: %s", n, e.message);
-            if (!met) {
-                assert_true(good);
-                break;
-            }
-            assert_false(good);
-        }
 }

@@ -15,7 +15,4 @@ void body_refuse(const char *body, int status, const char *code, const char *par
 /* The same for members beside one user message. */
 void body_refuse_members(const char *members, const char *code, const char *param, const char *words);
 
-/* Reading this body with memory that runs out at each allocation in turn: refused for memory or understood, nothing leaks. */
-void body_survives_short_memory(const char *body);
-
 #endif
