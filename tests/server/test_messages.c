@@ -1,6 +1,6 @@
 /* The conversation and the tools of a request: what is understood, and in which words the rest is refused. */
 #include "server/messages.h"
-#include "server/short_memory.h"
+#include "server/body.h"
 #include "support/support.h"
 
 #include <stdio.h>

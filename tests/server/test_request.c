@@ -1,5 +1,5 @@
 /* What a request may ask for, and in which words it is refused: everything but its conversation and tools (test_messages.c). */
-#include "server/short_memory.h"
+#include "server/body.h"
 #include "support/support.h"
 
 #include <stdio.h>
