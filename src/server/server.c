@@ -419,7 +419,8 @@ ds4_status server_open(server **out, engine *e, sched *sc, const server_options 
                                        options->n_model_names ? options->model_names[0] : s->model_name,
                                        s->fingerprint,
                                        longest_piece(e),
-                                       &s->metrics.escapes };
+                                       &s->metrics.escapes,
+                                       &s->metrics.broken_calls };
     ds4_status status = listener_open(&s->listener, s->options.host, s->options.port, err);
     if (status == DS4_OK)
         status = watch_open(&s->watch, &s->options, &s->metrics.disconnected, err);
