@@ -2,8 +2,9 @@
  *
  * An object is a node of a forest: its parent is the segment below it. A parent that is not known yet (or the root, or one that
  * was removed) has a node all the same, which only counts its children, so objects may come and go in any order.
- * Objects that may be evicted (leaves) are in one of two heaps: `young` by the time they were written, `leaves` by value.
- * So nothing here takes longer than one stem is long, however many objects there are. */
+ * Objects that may be evicted (leaves) are in one of two heaps of their shelf: `young` by the time they were written, `leaves` by
+ * value. Nothing is as large as the whole index, so no call takes longer than one stem is long, however many objects there
+ * are. */
 #include "kv/store.h"
 
 #include <math.h>
@@ -50,7 +51,8 @@ size_t kv_index_frontiers_on(const kv_index *index, const kv_key *stem)
 /* One shelf of 256 grows at a time, so this is short. */
 static bool grow(kv_shelf *shelf)
 {
-    kv_shelf bigger = { .n_slots = shelf->n_slots ? 2 * shelf->n_slots : SLOTS_MIN, .n = shelf->n };
+    kv_shelf bigger = *shelf;
+    bigger.n_slots = shelf->n_slots ? 2 * shelf->n_slots : SLOTS_MIN;
     bigger.slots = calloc(bigger.n_slots, sizeof(kv_object *));
     if (!bigger.slots)
         return shelf->n_slots != 0; /* longer chains will do */
@@ -110,12 +112,20 @@ static void settle(kv_index *index, kv_object *o)
     if (leaf == (o->heap != NULL))
         return;
     if (leaf) {
-        o->heap = &index->young;
+        o->heap = &shelf_of(index, &o->key)->young;
         kv_heap_put(o->heap, &o->node, (double)o->created_ns);
     } else {
         kv_heap_remove(o->heap, &o->node);
         o->heap = NULL;
     }
+}
+
+/* From one heap to another. */
+static void move(kv_object *o, kv_heap *to, double rank)
+{
+    kv_heap_remove(o->heap, &o->node);
+    o->heap = to;
+    kv_heap_put(to, &o->node, rank);
 }
 
 static void count_child(kv_index *index, kv_object *parent, uint16_t kind, int delta)
@@ -126,20 +136,29 @@ static void count_child(kv_index *index, kv_object *parent, uint16_t kind, int d
     settle(index, parent);
 }
 
+/* The youngest objects of a shelf that have become old enough are ranked by value. */
+static void let_age(kv_shelf *shelf, uint64_t now_ns, uint64_t min_age_ns, int *n_moves)
+{
+    for (; *n_moves > 0; (*n_moves)--) {
+        kv_object *o = (kv_object *)kv_heap_top(&shelf->young);
+        if (!o || now_ns < o->created_ns || now_ns - o->created_ns < min_age_ns)
+            return;
+        move(o, &shelf->leaves, kv_object_score(o, now_ns));
+    }
+}
+
 bool kv_index_victim(kv_index *index, uint64_t now_ns, uint64_t min_age_ns, kv_object **out)
 {
-    enum { MOVES = 256 };
-    kv_object *o = (kv_object *)kv_heap_top(&index->young);
-    for (int i = 0; o && now_ns >= o->created_ns && now_ns - o->created_ns >= min_age_ns; i++) {
-        if (i == MOVES)
-            return false;
-        kv_heap_remove(&index->young, &o->node);
-        o->heap = &index->leaves;
-        kv_heap_put(&index->leaves, &o->node, kv_object_score(o, now_ns));
-        o = (kv_object *)kv_heap_top(&index->young);
+    int n_moves = 256;
+    *out = NULL;
+    for (size_t i = 0; i < KV_SHELVES && n_moves > 0; i++) {
+        kv_shelf *shelf = &index->shelves[i];
+        let_age(shelf, now_ns, min_age_ns, &n_moves);
+        kv_object *o = (kv_object *)kv_heap_top(&shelf->leaves);
+        if (o && (!*out || o->node.rank < (*out)->node.rank))
+            *out = o;
     }
-    *out = (kv_object *)kv_heap_top(&index->leaves);
-    return true;
+    return n_moves > 0;
 }
 
 void kv_index_rank(kv_index *index, uint8_t shelf, uint64_t now_ns)
@@ -147,7 +166,7 @@ void kv_index_rank(kv_index *index, uint8_t shelf, uint64_t now_ns)
     const kv_shelf *part = &index->shelves[shelf];
     for (size_t i = 0; i < part->n_slots; i++)
         for (kv_object *o = part->slots[i]; o; o = o->next)
-            if (o->heap == &index->leaves)
+            if (o->heap == &part->leaves)
                 kv_heap_put(o->heap, &o->node, kv_object_score(o, now_ns));
 }
 
@@ -169,8 +188,7 @@ static void take_header(kv_index *index, kv_object *o, const kv_header *h)
 
 bool kv_index_add(kv_index *index, const kv_header *h)
 {
-    if (!kv_heap_reserve(&index->young, index->n + 1) || !kv_heap_reserve(&index->leaves, index->n + 1))
-        return false;
+    kv_shelf *shelf = shelf_of(index, &h->key);
     kv_object *o = need_node(index, &h->key);
     if (!o)
         return false;
@@ -179,7 +197,10 @@ bool kv_index_add(kv_index *index, const kv_header *h)
         return true;
     }
     o->parent = need_node(index, &h->parent);
-    if (!o->parent) {
+    if (!o->parent || !kv_heap_reserve(&shelf->young, shelf->n) || !kv_heap_reserve(&shelf->leaves, shelf->n)) {
+        if (o->parent && o->parent != o)
+            drop_node(index, o->parent);
+        o->parent = NULL;
         drop_node(index, o);
         return false;
     }
@@ -244,9 +265,9 @@ void kv_index_free(kv_index *index)
                 free(o);
             }
         free(index->shelves[shelf].slots);
+        kv_heap_free(&index->shelves[shelf].young);
+        kv_heap_free(&index->shelves[shelf].leaves);
     }
-    kv_heap_free(&index->young);
-    kv_heap_free(&index->leaves);
     *index = (kv_index){ 0 };
 }
 
@@ -279,11 +300,8 @@ void kv_index_hit(kv_index *index, const kv_key *key, uint64_t time_ns)
     while (o) {
         const uint64_t begin = o->begin;
         touch(o, time_ns);
-        if (o->heap == &index->leaves) { /* its value is asked again, by the clock of whoever asks */
-            kv_heap_remove(o->heap, &o->node);
-            o->heap = &index->young;
-            kv_heap_put(o->heap, &o->node, (double)o->created_ns);
-        }
+        if (o->heap) /* its value is asked again, by the clock of whoever asks */
+            move(o, &shelf_of(index, &o->key)->young, (double)o->created_ns);
         o = o->parent;
         if (!o->known || o->end != begin || o->begin >= begin) /* headers are hostile: down, never in circles */
             break;

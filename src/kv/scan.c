@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Two changes within one tick of the file system's clock have the same time: only an older time is proof of no change. */
-enum { TICK_S = 2 };
+/* Two changes within one tick of the file system's clock have the same time: only an older time is proof of no change. Ticks are
+ * at most 10 ms (a jiffy), or 2 s where times have no fractions (FAT). */
+#define TICK_NS        (UINT64_C(50) * 1000000)
+#define COARSE_TICK_NS (UINT64_C(2100) * 1000000)
+enum { COARSE_TICK_S = 3 };
 
 typedef struct pass {
     kv_store *s;
@@ -79,7 +82,7 @@ static bool scan_object(void *user, const char *folder, const char *file)
     snprintf(name, sizeof name, "%s/%s", folder, file);
     if (!kv_disk_stat(&s->disk, name, &about) || !S_ISREG(about.st_mode))
         return true;
-    if (about.st_ctim.tv_sec + TICK_S < p->since.tv_sec) { /* when it got its name; it was not ours then */
+    if (about.st_ctim.tv_sec + COARSE_TICK_S < p->since.tv_sec) { /* when it got its name; it was not ours then */
         p->foreign_bytes += (uint64_t)about.st_size;
         return true;
     }
@@ -111,14 +114,16 @@ static void scan_folder(kv_store *s, int i, struct timespec changed)
     if (before.settled && before.changed.tv_sec == changed.tv_sec && before.changed.tv_nsec == changed.tv_nsec)
         return;
     pass p = { .s = s, .since = before.changed, .complete = true };
+    const uint64_t begun_ns = kv_now_ns(); /* a change from now on gets a later time, or is seen */
     snprintf(folder, sizeof folder, "o/%02x", (unsigned)i);
     kv_disk_list(&s->disk, folder, scan_object, &p);
-    const uint64_t now_s = kv_now_ns() / 1000000000, then_s = (uint64_t)changed.tv_sec;
+    const uint64_t then_ns = (uint64_t)changed.tv_sec * 1000000000 + (uint64_t)changed.tv_nsec;
     pthread_mutex_lock(&s->lock);
     s->metrics.foreign_bytes += p.foreign_bytes - s->listings[i].foreign_bytes;
-    s->listings[i] = (kv_listing){ .changed = p.complete ? changed : (struct timespec){ 0 },
-                                   .settled = p.complete && now_s > then_s + TICK_S,
-                                   .foreign_bytes = p.foreign_bytes };
+    s->listings[i] =
+        (kv_listing){ .changed = p.complete ? changed : (struct timespec){ 0 },
+                      .settled = p.complete && begun_ns > then_ns + (changed.tv_nsec ? TICK_NS : COARSE_TICK_NS),
+                      .foreign_bytes = p.foreign_bytes };
     pthread_mutex_unlock(&s->lock);
 }
 

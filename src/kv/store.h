@@ -45,11 +45,11 @@ enum { KV_SHELVES = 256 }; /* by the first byte of the key, like the folders on 
 typedef struct kv_shelf {
     kv_object **slots; /* [n_slots], a power of two */
     size_t n_slots, n;
+    kv_heap young, leaves; /* what may be evicted: by age, and once it is old enough, by value */
 } kv_shelf;
 
 typedef struct kv_index {
     kv_shelf shelves[KV_SHELVES];
-    kv_heap young, leaves;
     size_t n;
     uint64_t bytes, ranked_ns;
 } kv_index;
