@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "engine/engine.h"
+#include "quant/quant.h"
 #include "support/changed_model.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
@@ -313,7 +314,7 @@ static void a_big_model_starts_at_once(void **state)
     (void)state;
     assert_int_equal(gguf_open(&file, model_path, NULL), DS4_OK);
     const model_change change = { .tensor = "blk.99.padding.weight",
-                                  .new_tensor = { .type = GGUF_F32, .n_dims = 1, .dims = dims, .n_bytes = 32 } };
+                                  .new_tensor = { .type = QUANT_F32, .n_dims = 1, .dims = dims, .n_bytes = 32 } };
     char *bytes = changed_model(file, &change, &size);
     gguf_close(file);
     test_write_file(copy_path, bytes, size);
