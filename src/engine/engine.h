@@ -31,6 +31,9 @@ typedef struct engine_options {
     uint32_t kv_segment_tokens; /* 0: default (1024); a multiple of every compression ratio */
     uint32_t kv_crash_strikes;  /* 0: default (1) */
     uint32_t kv_shutdown_ms;    /* how long closing may write what is still queued (--kv-shutdown-ms) */
+    /* With a store, models of up to so many bytes are hashed before engine_open() returns, if the directory has no note of
+     * them; longer ones in the background (src/engine/identity.c). */
+    uint64_t hash_at_once_bytes; /* default: 256 MiB, a third of a second */
     bool kv_read_only;
 } engine_options;
 
@@ -50,7 +53,7 @@ typedef struct engine_about {
     uint64_t n_params, n_bytes;
     const char *backend;  /* "cpu" */
     const char *kernels;  /* "avx512", "scalar", ... */
-    char fingerprint[13]; /* first 12 digits of the state fingerprint */
+    char fingerprint[13]; /* 12 digits: model's metadata and shapes, tokenizer, numerics; not the weights themselves */
 } engine_about;
 
 const engine_about *engine_get_about(const engine *e);

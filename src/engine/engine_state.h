@@ -3,6 +3,7 @@
 #define ENGINE_ENGINE_STATE_H
 
 #include "engine/engine.h"
+#include "engine/identity.h"
 #include "model/model.h"
 
 struct engine {
@@ -14,6 +15,8 @@ struct engine {
     arena strings; /* what `about` points to */
     uint32_t segment_tokens;
     int64_t drain_us; /* how long closing the store may take */
+    uint64_t hash_at_once_bytes;
+    identity *identity; /* NULL: known, or no store */
     /* Scratch of engine_step(). */
     model_slice *slices;
     size_t slices_capacity;
