@@ -22,10 +22,7 @@ void file_sync_parent(const char *path);
 typedef struct file_map {
     const uint8_t *bytes; /* NULL when size is 0 */
     size_t size;
-    /* The file's identity when it was mapped. */
-    dev_t device;
-    ino_t inode;
-    struct timespec modified;
+    struct timespec modified; /* the time of its last change when it was mapped */
     int fd;
 } file_map;
 
