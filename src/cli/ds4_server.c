@@ -67,6 +67,8 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_LIST, "--allow-host", NULL, "NAME", "another Host name to answer to (repeatable)", &s->hosts, 0, 0 },
         { OPTION_LIST, "--model-name", NULL, "NAME", "a name of the model (repeatable)", &s->names, 0, 0 },
         { OPTION_FLAG, "--strict-model", NULL, NULL, "refuse requests for other models", &o->strict_model, 0, 0 },
+        { OPTION_U32, "--max-connections", NULL, "N", "open connections; later ones replace idle ones (1024)",
+          &o->connections_max, 1, 1 << 20 },
         { OPTION_U32, "--max-body-mb", NULL, "N", "longest request body (64)", &s->body_mb, 1, 65536 },
         { OPTION_U32, "--write-timeout", NULL, "S", "a client that is silent for S seconds is gone (60)",
           &o->write_timeout_s, 1, 86400 },

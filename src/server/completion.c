@@ -5,6 +5,7 @@
 #include "server/messages.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ enum { NEAR_RANK = 3, BUDGET_GRACE = 512 };
 typedef struct completion {
     /* Constant once submitted. */
     completion_context context;
-    buffer body;        /* until the request was read */
+    upload body;        /* until the request was read */
     http_error refusal; /* why it cannot run */
     chat_request request;
     token_list prompt;
@@ -35,7 +36,7 @@ static void free_completion(void *owner)
 {
     completion *c = owner;
     answer_free(&c->answer);
-    buffer_free(&c->body);
+    upload_free(&c->body);
     chat_parser_free(c->parser);
     token_list_free(&c->prompt);
     token_list_free(&c->forced);
@@ -170,11 +171,12 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
 static void log_end(const completion *c, const sched_result *r, const char *finish)
 {
     static const char *const sources[] = { "none", "live", "disk" };
-    log_info(
-        "request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs decode=%.3fs%s%s",
-        c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source],
-        (unsigned)r->n_generated, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
-        r->retried_clean ? " retried=clean" : "", c->request.effort_lowered ? " effort=high requested=max" : "");
+    log_info("request done request=%s id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs "
+             "decode=%.3fs%s%s",
+             c->st->request_id, c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached,
+             sources[r->source], (unsigned)r->n_generated, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6,
+             (double)r->decode_us / 1e6, r->retried_clean ? " retried=clean" : "",
+             c->request.effort_lowered ? " effort=high requested=max" : "");
 }
 
 static const char *finish_word(completion *c, const sched_result *r, http_error *e)
@@ -381,9 +383,10 @@ static bool read_request(completion *c, http_error *e)
     const completion_context *context = &c->context;
     const engine_about *about = engine_get_about(context->engine);
     chat_rendered rendered = { 0 };
-    bool good = request_read(&c->request, buffer_slice(&c->body), context->options, about->n_ctx, about->n_vocab, e) &&
-                forbid_calls(&c->request, text_special_id(engine_tokenizer(context->engine), TEXT_DSML), e) &&
-                render(c, &rendered, e) && prepare_opening(c, e);
+    bool good =
+        request_read(&c->request, buffer_slice(&c->body.bytes), context->options, about->n_ctx, about->n_vocab, e) &&
+        forbid_calls(&c->request, text_special_id(engine_tokenizer(context->engine), TEXT_DSML), e) &&
+        render(c, &rendered, e) && prepare_opening(c, e);
     if (good && c->n_forced < c->forced.n && !rendered.thinking_open) {
         c->in_prompt = true;
         good = token_list_append_all(&c->prompt, c->forced.ids, c->forced.n) == DS4_OK || refuse_memory(e);
@@ -410,7 +413,7 @@ void completion_prepare(stream *st)
     completion *c = st->owner;
     answer *a = &c->answer;
     read_request(c, &c->refusal);
-    buffer_free(&c->body);
+    upload_free(&c->body);
     a->model = c->request.model.size ? c->request.model : slice_of(c->context.model_name);
     a->chunks = c->request.stream;
     a->include_usage = c->request.include_usage;
@@ -428,19 +431,21 @@ bool completion_submit(stream *st, http_error *e)
     return submit(c, e);
 }
 
-stream *completion_new(const completion_context *context, buffer *body)
+stream *completion_new(const completion_context *context, upload *taken, const char *request_id)
 {
     completion *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     c->context = *context;
-    c->body = *body;
-    *body = (buffer){ 0 };
+    c->body = *taken;
+    *taken = (upload){ 0 };
     answer_name(&c->answer);
     c->answer.fingerprint = context->fingerprint;
     c->answer.tokenizer = engine_tokenizer(context->engine);
     stream *st = stream_new((size_t)context->options->output_bytes_max, c, free_completion);
-    if (st)
+    if (st) {
         c->answer.st = c->st = st;
+        snprintf(st->request_id, sizeof st->request_id, "%s", request_id);
+    }
     return st;
 }

@@ -30,8 +30,9 @@ typedef struct server_options {
     size_t n_allowed_hosts;
     const char *const *model_names; /* [n_model_names] aliases of the model */
     size_t n_model_names;
-    bool strict_model;       /* unknown model names are 404 */
-    uint64_t body_bytes_max; /* of a request; longer is 413 */
+    bool strict_model;        /* unknown model names are 404 */
+    uint32_t connections_max; /* limits: server/connections.h */
+    uint64_t body_bytes_max;  /* of a request; longer is 413 */
     uint32_t
         write_timeout_s; /* a client that reads nothing for so long is gone; also the limit for sending a request */
     uint64_t output_bytes_max; /* unread output of one stream; more means the reader is gone */
