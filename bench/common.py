@@ -48,6 +48,8 @@ class Server:
             self.port = s.getsockname()[1]
         command = [str(args.build / "bin" / "ds4-server"), "-m", str(args.model), "--host", "127.0.0.1", "--port", str(self.port),
                    "-c", "16384", "--log-level", "error", *flags]
+        if "--kv-disk-dir" not in flags:  # neither the user's cache nor its speed
+            command.append("--no-kv-disk")
         self.child = subprocess.Popen(command)
         while True:
             if self.child.poll() is not None:

@@ -80,6 +80,7 @@ function(ds4_tests)
         endforeach()
     endforeach()
     # tests/base/test_pool.c holds threads back at their start, and moves the clock.
+    target_link_options(test-backend-ops PRIVATE LINKER:--wrap=pool_run) # it counts tasks
     target_link_options(test-base-pool PRIVATE LINKER:--wrap=pthread_create,--wrap=clock_monotonic_us)
 endfunction()
 
@@ -96,7 +97,8 @@ function(ds4_script_tests)
         get_filename_component(name ${script} NAME_WE)
         string(REPLACE "test_" "" noun ${name})
         add_test(NAME cli/${noun} COMMAND ${DS4_WATCHDOG} ${DS4_TEST_PYTHON} ${script})
-        set_tests_properties(cli/${noun} PROPERTIES ENVIRONMENT "DS4_BUILD=${CMAKE_BINARY_DIR}")
+        set_tests_properties(cli/${noun} PROPERTIES ENVIRONMENT
+            "DS4_BUILD=${CMAKE_BINARY_DIR};XDG_CACHE_HOME=${CMAKE_BINARY_DIR}/scratch/cache") # no test in the user's cache
     endforeach()
     # What `make check` leaves to `make test`: tests that take many seconds.
     set_tests_properties(cli/exactness PROPERTIES LABELS slow)

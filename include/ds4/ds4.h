@@ -23,13 +23,25 @@ DS4_API const char *ds4_version(void);
 
 typedef struct ds4 ds4; /* a loaded model with its scheduler and store */
 
+/* What the programs know as flags is named in parentheses where a message may advise it. */
 typedef struct ds4_options {
     const char *model_path; /* a GGUF file; required */
-    uint32_t n_ctx; /* longest conversation in tokens, at most the trained context; 0: 32768, or the trained context */
-    uint32_t n_threads;      /* 0: automatic */
-    uint32_t n_sequences;    /* conversations kept in memory and decoded together; default 4 */
-    const char *kv_disk_dir; /* where checkpoints live; NULL: nowhere */
-    uint64_t kv_disk_bytes;  /* budget of that directory; 0: default */
+    uint32_t n_ctx;         /* longest conversation in tokens, at most the trained context; 0: 32768, or that (--ctx) */
+    uint32_t n_threads;     /* 0: automatic */
+    uint32_t n_sequences;   /* conversations kept in memory and decoded together; default 4 */
+    uint32_t prefill_chunk; /* tokens of a prompt per step; 0: default */
+    const char *kernels;    /* "scalar", "avx2", "avx512" or "neon"; NULL: the best that runs here (--kernels) */
+    const char *tokenizer_pre;  /* overrides tokenizer.ggml.pre; NULL: what the file says (--tokenizer-pre) */
+    const char *prompt_profile; /* "v4", "v4-0731" or "v4.1"; NULL: what the file's words say (--prompt-profile) */
+    /* Numerics; false: as the official model computes. (--kv-rounding none, --index-rounding none, --act f32) */
+    bool kv_unrounded, index_unrounded, act_f32;
+    /* Conversations on disk: private data. */
+    const char *kv_disk_dir;    /* where they are kept; made (0700) if only its last part is missing. NULL: nowhere */
+    uint64_t kv_disk_bytes;     /* budget of that directory; 0: default */
+    uint64_t kv_min_free_bytes; /* left free on its disk; 0: default */
+    uint32_t kv_segment_tokens, kv_min_tokens, kv_crash_strikes; /* 0: default */
+    uint32_t kv_shutdown_ms;                                     /* how long ds4_close() may save; default 3000 */
+    bool kv_read_only;                                           /* use what is there, write nothing */
 } ds4_options;
 
 DS4_API ds4_options ds4_options_default(void);
@@ -37,6 +49,13 @@ DS4_API ds4_options ds4_options_default(void);
 /* Loads the model and starts the engine's thread. *out is NULL after any error.
  * Errors: NOT_FOUND, IO, CORRUPT, UNSUPPORTED (the file), ARGUMENT (options), NO_MEMORY; the text names the file. */
 DS4_API ds4_status ds4_open(ds4 **out, const ds4_options *options, ds4_error *err);
+/* What became of the options. */
+typedef struct ds4_about {
+    uint32_t n_ctx, n_ctx_trained; /* n_ctx_trained 0: the file does not say */
+    bool kv_in_use, kv_read_only;  /* not in use although a directory was named: the log says why */
+} ds4_about;
+
+DS4_API void ds4_get_about(const ds4 *d, ds4_about *out);
 /* Cancels what runs, saves resident conversations, frees. NULL is fine. */
 DS4_API void ds4_close(ds4 *d);
 

@@ -12,6 +12,7 @@ struct ds4 {
     engine *engine;
     sched *sched;
     chat_profile profile;
+    int64_t shutdown_us; /* how long closing may save */
 };
 
 const char *ds4_version(void)
@@ -21,12 +22,49 @@ const char *ds4_version(void)
 
 ds4_options ds4_options_default(void)
 {
-    return (ds4_options){ .n_sequences = 4 };
+    return (ds4_options){ .n_sequences = 4, .kv_shutdown_ms = engine_options_default().kv_shutdown_ms };
 }
 
 ds4_generation ds4_generation_default(void)
 {
     return (ds4_generation){ .think = true, .max_tokens = UINT32_MAX, .temperature = 1, .top_p = 1, .min_p = 0.05f };
+}
+
+static engine_options engine_options_of(const ds4_options *o)
+{
+    engine_options e = engine_options_default();
+    e.model_path = o->model_path;
+    e.tokenizer_pre = o->tokenizer_pre;
+    e.n_ctx = o->n_ctx;
+    e.n_threads = o->n_threads;
+    e.kernels = o->kernels;
+    e.kv_unrounded = o->kv_unrounded;
+    e.index_unrounded = o->index_unrounded;
+    e.act_f32 = o->act_f32;
+    e.kv_dir = o->kv_disk_dir;
+    e.kv_budget_bytes = o->kv_disk_bytes;
+    e.kv_min_free_bytes = o->kv_min_free_bytes;
+    e.kv_segment_tokens = o->kv_segment_tokens;
+    e.kv_crash_strikes = o->kv_crash_strikes;
+    e.kv_shutdown_ms = o->kv_shutdown_ms;
+    e.kv_read_only = o->kv_read_only;
+    return e;
+}
+
+/* The profile called `name`; of the model's own words if that is NULL. */
+static ds4_status find_profile(chat_profile *out, const char *name, const engine *e, ds4_error *err)
+{
+    const engine_about *about = engine_get_about(e);
+    if (!name) {
+        *out = chat_profile_detect(about->name, about->version, about->finetune, slice_of(about->file_name));
+        return DS4_OK;
+    }
+    for (int i = CHAT_V4; i <= CHAT_V4_1; i++)
+        if (strcmp(name, chat_profile_name((chat_profile)i)) == 0) {
+            *out = (chat_profile)i;
+            return DS4_OK;
+        }
+    return ds4_fail(err, DS4_ERR_ARGUMENT, "prompt profile '%.40s': there are v4, v4-0731 and v4.1", name);
 }
 
 ds4_status ds4_open(ds4 **out, const ds4_options *options, ds4_error *err)
@@ -37,32 +75,42 @@ ds4_status ds4_open(ds4 **out, const ds4_options *options, ds4_error *err)
     ds4 *d = calloc(1, sizeof *d);
     if (!d)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory");
-    engine_options e = engine_options_default();
+    const engine_options e = engine_options_of(options);
     sched_options s = sched_options_default();
-    e.model_path = options->model_path;
-    e.n_ctx = options->n_ctx;
-    e.n_threads = options->n_threads;
-    e.kv_dir = options->kv_disk_dir;
-    e.kv_budget_bytes = options->kv_disk_bytes;
     s.n_slots = options->n_sequences;
+    if (options->prefill_chunk)
+        s.prefill_chunk = options->prefill_chunk;
+    if (options->kv_min_tokens)
+        s.min_cached_tokens = options->kv_min_tokens;
+    d->shutdown_us = (int64_t)options->kv_shutdown_ms * 1000;
     ds4_status status = engine_open(&d->engine, &e, err);
+    if (status == DS4_OK)
+        status = find_profile(&d->profile, options->prompt_profile, d->engine, err);
     if (status == DS4_OK)
         status = sched_open(&d->sched, d->engine, &s, err);
     if (status != DS4_OK) {
         ds4_close(d);
         return status;
     }
-    const engine_about *about = engine_get_about(d->engine);
-    d->profile = chat_profile_detect(about->name, about->version, about->finetune, slice_of(about->file_name));
     *out = d;
     return DS4_OK;
+}
+
+void ds4_get_about(const ds4 *d, ds4_about *out)
+{
+    const engine_about *about = engine_get_about(d->engine);
+    kv_store *store = engine_store(d->engine);
+    *out = (ds4_about){ .n_ctx = about->n_ctx,
+                        .n_ctx_trained = about->n_ctx_trained,
+                        .kv_in_use = store != NULL,
+                        .kv_read_only = store && kv_store_is_read_only(store) };
 }
 
 void ds4_close(ds4 *d)
 {
     if (!d)
         return;
-    sched_close(d->sched, 3 * 1000 * 1000);
+    sched_close(d->sched, d->shutdown_us);
     engine_close(d->engine);
     free(d);
 }

@@ -2,6 +2,7 @@
 
 #ifdef DS4_KV_FAULTS
 
+#include "base/c_locale.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -90,7 +91,7 @@ static bool parse_rule(char *text, rule *out)
         if (strcmp(at, "*") == 0)
             r.nth = 0;
         else if (*at == 'p')
-            r.probability = strtod(at + 1, NULL);
+            r.probability = c_locale_strtod(at + 1, NULL);
         else
             r.nth = strtoull(at, NULL, 10);
         if (r.nth == 0 && strcmp(at, "*") != 0)

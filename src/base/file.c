@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,6 +40,24 @@ ds4_status file_read_at(int fd, uint64_t offset, void *out, size_t size, ds4_err
         size -= (size_t)n;
     }
     return DS4_OK;
+}
+
+void file_sync_folder(int parent, const char *path)
+{
+    const int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    fsync(fd);
+    close(fd);
+}
+
+void file_sync_parent(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *parent = slash && slash > path ? strndup(path, (size_t)(slash - path)) : strdup(slash ? "/" : ".");
+    if (parent)
+        file_sync_folder(AT_FDCWD, parent);
+    free(parent);
 }
 
 ds4_status file_map_open(file_map *out, const char *path, ds4_error *err)

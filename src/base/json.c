@@ -4,6 +4,7 @@
 #include "base/json.h"
 
 #include "base/arena.h"
+#include "base/c_locale.h"
 
 #include <errno.h>
 #include <math.h>
@@ -591,7 +592,7 @@ bool json_int64(const json_value *value, int64_t *out)
         *out = n;
         return true;
     }
-    const double x = strtod(value->text.data, NULL);
+    const double x = c_locale_strtod(value->text.data, NULL);
     if (!(x >= -0x1p53 && x <= 0x1p53) || x != floor(x))
         return false;
     *out = (int64_t)x;
@@ -602,7 +603,7 @@ bool json_double(const json_value *value, double *out)
 {
     if (json_kind_of(value) != JSON_NUMBER)
         return false;
-    const double x = strtod(value->text.data, NULL);
+    const double x = c_locale_strtod(value->text.data, NULL);
     if (!isfinite(x))
         return false;
     *out = x;

@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include "base/c_locale.h"
+
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -35,7 +37,7 @@ void log_line(log_level level, const char *format, ...)
                                 (int)(now.tv_nsec / 1000000), words[level]);
     va_list args;
     va_start(args, format);
-    const int more = vsnprintf(line + n, room - n, format, args);
+    const int more = c_locale_vsnprintf(line + n, room - n, format, args);
     va_end(args);
     if (more > 0)
         n += (size_t)more < room - n ? (size_t)more : room - n - 1;

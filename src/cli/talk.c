@@ -1,6 +1,7 @@
 #include "cli/talk.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "cli/startup.h"
 #include "cli/text_file.h"
 
@@ -141,6 +142,8 @@ static int answer(conversation *c)
     clear_progress(&s);
     if (s.reasoning && s.terminal)
         fputs("\033[0m\n", stderr);
+    log_info("answer prompt=%u cached=%u generated=%u complete=%d took=%.2fs", result.n_prompt, result.n_cached,
+             result.n_generated, result.complete, (double)(clock_monotonic_us() - s.begun_us) / 1e6);
     if (s.any)
         putchar('\n');
     int code = 0;

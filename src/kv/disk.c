@@ -31,28 +31,30 @@ void kv_object_name(const kv_key *key, uint16_t kind, char out[KV_NAME_BYTES])
 
 /* --- the directory --------------------------------------------------------------------------------------------------- */
 
-static void sync_directory(int parent, const char *path)
-{
-    const int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    fsync(fd); /* best effort: where it fails, a power failure may cost the cache, as if it had not been tried */
-    close(fd);
-}
-
 void kv_disk_sync_folder(int root, const char *folder)
 {
-    sync_directory(root, folder);
+    file_sync_folder(root, folder);
 }
 
-/* (3) `path` was just created; its name is an entry of its parent. */
-static void sync_parent(const char *path)
+/* A full or failing disk is no reason not to start: that is "no cache", like any later error. */
+static ds4_status cannot_make(ds4_error *err)
 {
-    const char *slash = strrchr(path, '/');
-    char *parent = slash && slash > path ? strndup(path, (size_t)(slash - path)) : strdup(slash ? "/" : ".");
-    if (parent)
-        sync_directory(AT_FDCWD, parent);
-    free(parent);
+    return errno == ENOSPC || errno == EDQUOT || errno == EIO
+               ? ds4_fail_errno(err, "cannot make the directory")
+               : ds4_fail(err, DS4_ERR_ARGUMENT, "cannot make the directory: %s", strerror(errno));
+}
+
+/* At the first opening parents are not made: the path may be mistyped. */
+static ds4_status make_last_part(const char *path, ds4_error *err)
+{
+    if (mkdir(path, 0700) == 0)
+        file_sync_parent(path); /* (2) */
+    else if (errno == ENOENT)
+        return ds4_fail(err, DS4_ERR_ARGUMENT,
+                        "cannot make the directory: its parent does not exist; check the path, or make the parent");
+    else if (errno != EEXIST)
+        return cannot_make(err);
+    return DS4_OK;
 }
 
 /* Makes the directory and its parents. */
@@ -68,12 +70,9 @@ static ds4_status make_path(const char *path, ds4_error *err)
             continue;
         *at = 0;
         if (mkdir(copy, 0700) == 0) {
-            sync_parent(copy);
+            file_sync_parent(copy);
         } else if (errno != EEXIST && (c == 0 || errno != EROFS)) {
-            /* A full or failing disk is no reason not to start: that is "no cache", like any later error. */
-            status = errno == ENOSPC || errno == EDQUOT || errno == EIO
-                         ? ds4_fail_errno(err, "cannot make the directory")
-                         : ds4_fail(err, DS4_ERR_ARGUMENT, "cannot make the directory: %s", strerror(errno));
+            status = cannot_make(err);
             break;
         }
         *at = c;
@@ -110,7 +109,7 @@ static bool make_folders(int root, bool *made_objects)
         }
     }
     if (made)
-        sync_directory(root, "."); /* (2) */
+        file_sync_folder(root, "."); /* (2) */
     return true;
 }
 
@@ -157,7 +156,7 @@ ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust
     struct stat about;
     ds4_status status = DS4_OK;
     if (!read_only && stat(path, &about) != 0 && errno == ENOENT)
-        status = make_path(path, err);
+        status = make_last_part(path, err);
     if (status == DS4_OK)
         status = open_root(d, read_only, err);
     return status;

@@ -93,11 +93,11 @@ typedef enum kv_durability {
 } kv_durability;
 
 typedef struct kv_options {
-    const char *dir; /* copied; made (0700) if absent, its parents too */
+    const char *dir; /* copied; made (0700) if absent; its parent must exist */
     kv_layout layout;
     uint8_t fingerprint[32]; /* identity of weights, tokenizer, numerics: other states are never used (P9) */
     uint32_t segment_tokens; /* N >= 1: a multiple of every compression ratio, which the caller vouches for */
-    uint64_t budget_bytes;   /* 0: min(32 GiB, 10 % of the file system) */
+    uint64_t budget_bytes;   /* 0: min(32 GiB, 10 % of the file system, 25 % of what is free) */
     uint64_t min_free_bytes; /* what we leave free on the file system. 0: max(5 GiB, 5 %); 1: practically none */
     kv_durability durability;
     bool read_only;           /* nothing is written, not even intents */

@@ -43,9 +43,13 @@ static void fill_defaults(kv_store *s)
 {
     kv_options *o = &s->options;
     uint64_t total;
-    kv_disk_free_bytes(&s->disk, &total);
-    if (o->budget_bytes == 0)
+    const uint64_t n_free = kv_disk_free_bytes(&s->disk, &total);
+    if (o->budget_bytes ==
+        0) { /* nobody chose it: it leaves most of what is free to others, and shrinks as they fill the disk */
         o->budget_bytes = total && total / 10 < 32 * GIB ? total / 10 : 32 * GIB;
+        if (total && n_free / 4 < o->budget_bytes)
+            o->budget_bytes = n_free / 4 + 1;
+    }
     if (o->min_free_bytes == 0)
         o->min_free_bytes = total / 20 > 5 * GIB ? total / 20 : 5 * GIB;
     if (o->crash_strikes == 0)

@@ -68,7 +68,8 @@ ds4_status model_state_new(model_state **out, model *m, uint32_t n_ctx, ds4_erro
     if (!good) {
         model_state_free(s);
         return ds4_fail(err, DS4_ERR_NO_MEMORY,
-                        "not enough memory for a sequence of %" PRIu32 " tokens; a smaller context (--ctx) needs less",
+                        "not enough memory for a sequence of %" PRIu32
+                        " tokens; a smaller context (--ctx), or fewer tokens, needs less",
                         n_ctx);
     }
     model_state_reset(s);

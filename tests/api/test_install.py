@@ -55,7 +55,9 @@ class Install(unittest.TestCase):
         alone = self.folder / "alone" / "bin"
         alone.mkdir(parents=True)
         shutil.copy(self.tree / "bin/ds4", alone)
-        self.assertIn("ds4-mini.gguf", run(alone / "ds4", "--inspect", code=2).stderr)
+        said = run(alone / "ds4", "--inspect", code=2).stderr
+        self.assertIn("ds4-mini.gguf", said)
+        self.assertIn("give -m FILE", said)
 
     def test_nothing_names_the_folder_where_it_was_built(self):
         for path in self.tree.rglob("*"):

@@ -2,6 +2,7 @@
  * every kernel variant: shapes that are multiples of nothing, spans that begin in the middle. */
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
+#include "base/pool.h"
 #include "quant/quant.h"
 #include "support/support.h"
 
@@ -268,6 +269,38 @@ static void check_experts(void)
     free(g), free(u), free(down), free(x), free(weights), free(out);
 }
 
+/* The linker sends the backend's calls of pool_run() here (cmake/Ds4Rooms.cmake). */
+static uint32_t n_tasks_run;
+void __real_pool_run(pool *p, uint32_t n_tasks, pool_task *task, void *arg);
+void __wrap_pool_run(pool *p, uint32_t n_tasks, pool_task *task, void *arg);
+
+void __wrap_pool_run(pool *p, uint32_t n_tasks, pool_task *task, void *arg)
+{
+    n_tasks_run += n_tasks;
+    __real_pool_run(p, n_tasks, task, arg);
+}
+
+/* Experts that nobody chose are no tasks: one token's work is the same among 4 experts and among 16. */
+static void check_idle_experts(void)
+{
+    enum { D = 32, F = 64, K = 2 };
+    float *w = test_random_f32(16 * F * D, 1), *x = test_random_f32(D, 2), out[2][D];
+    const uint32_t ids[K] = { 3, 1 };
+    const float weights[K] = { 0.5f, 2 };
+    uint32_t n_tasks[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t E = i ? 16 : 4;
+        const backend_matrix wide = matrix(w, F, D, E), narrow = matrix(w, D, F, E);
+        const backend_experts e = { &wide, &wide, &narrow, x, ids, weights, K, 0, false, out[i] };
+        n_tasks_run = 0;
+        b->ops->experts(b, &e, 1);
+        n_tasks[i] = n_tasks_run;
+    }
+    assert_int_equal(n_tasks[0], n_tasks[1]);
+    assert_memory_equal(out[0], out[1], sizeof out[0]);
+    free(w), free(x);
+}
+
 /* Rows of group g see the values of group g. */
 static void check_groups(void)
 {
@@ -355,6 +388,7 @@ static void experts_are_chosen_weighed_and_summed(void **state)
     (void)state;
     for_each_variant(check_router);
     for_each_variant(check_experts);
+    for_each_variant(check_idle_experts);
     for_each_variant(check_groups);
 }
 

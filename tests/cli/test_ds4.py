@@ -2,11 +2,16 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
+import sys
 import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "oracle"))
+import models  # noqa: E402
+
 PROGRAM = pathlib.Path(os.environ.get("DS4_BUILD", ROOT / "build")) / "bin" / "ds4"
 MODEL = ROOT / "models" / "ds4-mini.gguf"
 
@@ -15,7 +20,7 @@ class Ds4(unittest.TestCase):
     def run_ds4(self, *arguments, text=None, code=0):
         with tempfile.TemporaryDirectory() as home:
             done = subprocess.run([str(PROGRAM), *arguments], input=text, capture_output=True, text=True,
-                                  env=dict(os.environ, HOME=home))
+                                  env=dict(os.environ, HOME=home, XDG_CACHE_HOME=os.path.join(home, "cache")))
         self.assertEqual(done.returncode, code, done.stderr)
         return done
 
@@ -95,11 +100,80 @@ class Ds4(unittest.TestCase):
 
     def test_flags_of_the_reference(self):
         done = self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--cpu", "--backend", "cpu", "--quality", "--mtp", "FILE", "--power=50")
-        self.assertIn("--mtp has no meaning in this build and is ignored", done.stderr)
+        self.assertIn("--mtp FILE has no meaning in this build and is ignored", done.stderr)
         self.assertNotIn("--cpu has", done.stderr)
         for flag, words in (("--cuda", "only the cpu backend"), ("--server", "ds4-server"), ("--imatrix-out", "not available")):
             self.assertIn(words, self.run_ds4(flag, code=2).stderr)
-        self.assertIn("only cpu", self.run_ds4("--backend", "cuda", code=2).stderr)
+        self.assertIn("use cpu", self.run_ds4("--backend", "cuda", code=2).stderr)
+
+    def test_an_ignored_flag_swallows_no_other(self):
+        """--mtp took a file once; --mtp-model does now."""
+        for flags in (("--mtp",), ("--mtp", "x.gguf"), ("--mtp=x.gguf",), ("--mtp-model", "x.gguf")):
+            done = self.run_ds4(*flags, "--dump-tokens", "-p", "Hi")
+            self.assertIn(f"{' '.join(flags)[:5]}", done.stderr)
+            self.assertTrue(done.stdout.startswith("["), flags)
+        self.assertIn("--power needs a value", self.run_ds4("--power", "--dump-tokens", "-p", "Hi", code=2).stderr)
+
+    def test_unknown_options_suggest_the_nearest(self):
+        for given, meant in (("--tmep", "--temp"), ("--kv-disk-dri", "--kv-disk-dir"), ("--contxt", None), ("--nothin", "--nothink"),
+                             ("--prompt-fiel=x", "--prompt-file"), ("--xyzzy", None), ("-q", None)):
+            said = self.run_ds4(given, code=2).stderr
+            self.assertIn(f"unknown option {given}", said)
+            self.assertEqual(f"did you mean {meant}?" in said, meant is not None, said)
+        done = subprocess.run([str(PROGRAM.parent / "ds4-logits"), "--ouT", "x"], capture_output=True, text=True)
+        self.assertIn("did you mean --out?", done.stderr)
+
+    def test_flags_without_their_meaning_are_refused(self):
+        for flags, words in ((("--raw-prompt", "-p", "x"), "--raw-prompt needs --dump-logprobs"),
+                             (("--logprobs-top-k", "3", "-p", "x"), "--logprobs-top-k needs --dump-logprobs"),
+                             (("--no-kv-disk", "--kv-disk-dir", "/tmp"), "--kv-disk-dir has no meaning beside --no-kv-disk"),
+                             (("--no-kv-disk", "--kv-shutdown-ms", "0"), "--kv-shutdown-ms has no meaning beside --no-kv-disk"),
+                             (("--inspect", "-p", "x"), "--inspect has no meaning beside --prompt"),
+                             (("--kv-disk-dir", "", "-p", "x"), "--kv-disk-dir is empty")):
+            self.assertIn(words, self.run_ds4(*flags, code=2).stderr)
+        # A flag's name as another's value is no flag.
+        self.run_ds4("--dump-tokens", "-p", "--raw-prompt")
+
+    def test_both_programs_know_the_same_flags_about_model_and_store(self):
+        """What ds4 says may be advice to use one of them, and libds4 says the same."""
+        known = {program: set(re.findall(r"^  (?:-\w+, |--kv-dir, )?(--[a-z0-9-]+)", subprocess.run(
+            [str(PROGRAM.parent / program), "--help"], capture_output=True, text=True).stdout, re.M)) for program in ("ds4", "ds4-server")}
+        only_server = {"--host", "--port", "--cors", "--api-key", "--api-key-file", "--allow-host", "--model-name", "--strict-model",
+                       "--max-body-mb", "--write-timeout", "--heartbeat", "--shutdown-grace", "--batched-session", "--max-queue",
+                       "--mixed-prefill-quantum", "--default-effort", "--think-max-min-ctx", "--think-budget",
+                       "--hard-limit-reply-budget", "--honor-sampling", "--no-dsml-grammar"}
+        only_ds4 = {"--prompt", "--prompt-file", "--system", "--temp", "--top-p", "--min-p", "--seed", "--inspect", "--dump-tokens",
+                    "--dump-logprobs", "--logprobs-top-k", "--raw-prompt"}
+        self.assertEqual(known["ds4-server"] - known["ds4"], only_server)
+        self.assertEqual(known["ds4"] - known["ds4-server"], only_ds4)
+
+    def test_advice_can_be_followed(self):
+        """A model whose indexer is too narrow for the official rounding: every program says which flag helps, and knows it."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "narrow.gguf")
+            models.write(path, "odd", 0)
+            said = self.run_ds4("--inspect", "-m", path, code=2).stderr
+            self.assertIn("use --index-rounding none", said)
+            self.run_ds4("--inspect", "-m", path, "--index-rounding", "none")
+
+    def test_a_store_path_that_is_mistyped_is_not_made(self):
+        with tempfile.TemporaryDirectory() as folder:
+            said = self.run_ds4("-p", "Hi", "--kv-disk-dir", os.path.join(folder, "no", "such"), code=2).stderr
+            self.assertIn("its parent does not exist", said)
+            self.assertEqual(os.listdir(folder), [])
+            self.run_ds4("-p", "Hi", "-n", "1", "--kv-disk-dir", os.path.join(folder, "last"))
+            self.assertEqual(os.stat(os.path.join(folder, "last")).st_mode & 0o777, 0o700)
+
+    def test_the_store_is_said_when_it_is_made_and_when_there_is_none(self):
+        self.assertIn("private data; --no-kv-disk keeps none", self.run_ds4("-p", "Hi", "-n", "1").stderr)
+        self.assertNotIn("kept", self.run_ds4("-p", "Hi", "-n", "1", "--no-kv-disk").stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o777)
+            self.assertIn(f"{folder} cannot be used", self.run_ds4("-p", "Hi", "-n", "1", "--kv-disk-dir", folder).stderr)
+
+    def test_a_context_beyond_the_trained_one_is_said(self):
+        self.assertIn("trained for a context of 8192 tokens: 8192 are used, not 9000",
+                      self.run_ds4("-p", "Hi", "-n", "1", "-c", "9000").stderr)
 
     def test_log_probabilities_end_with_the_context(self):
         data = json.loads(self.run_ds4("--dump-logprobs", "-", "--raw-prompt", "-p", "word", "-n", "5000", "-c", "16").stdout)

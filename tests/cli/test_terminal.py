@@ -20,7 +20,7 @@ class Terminal:
     def __init__(self, home, *arguments):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.environ.update(HOME=home, TERM="xterm", LC_ALL="C")
+            os.environ.update(HOME=home, XDG_CACHE_HOME=os.path.join(home, "cache"), TERM="xterm", LC_ALL="C")
             os.execv(PROGRAM, [str(PROGRAM), *arguments])
         self.text = b""
 
@@ -139,7 +139,7 @@ class Interactive(unittest.TestCase):
 
 class OneShot(unittest.TestCase):
     def test_progress_is_shown_while_a_long_prompt_is_read_and_ctrl_c_ends_it(self):
-        t = Terminal("/nonexistent", *GREEDY, "-c", "8192", "-p", "word lantern harbour " * 1500)
+        t = Terminal("/nonexistent", *GREEDY, "--no-kv-disk", "-c", "8192", "-p", "word lantern harbour " * 1500)
         t.expect(rb"reading the prompt: \d+ of 4\d\d\d tokens \(\d+ %\), \d+ tokens/s")
         t.type(CTRL_C)
         t.expect(rb"\(stopped\)")

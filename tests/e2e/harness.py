@@ -24,6 +24,10 @@ BUILD = pathlib.Path(os.environ.get("DS4_BUILD", ROOT / "build-faults"))
 MODEL = pathlib.Path(os.environ.get("DS4_MODEL", ROOT / "models" / "ds4-mini.gguf"))
 SERVER = BUILD / "bin" / "ds4-server"
 
+# Programs that keep conversations where nobody said keep them here, never in the cache of the person who runs the tests.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="ds4-cache-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # for the children: abort() is part of the crash matrix
 
 # Small segments, so that short test prompts have stems, and every checkpoint counts.
@@ -51,19 +55,25 @@ def tiny_model(seed=1):
     return _tiny[seed]
 
 
+DEFAULT_STORE = object()
+
+
 class Server:
     """A ds4-server on a free port. Use as a context manager; what is left running is killed.
+    `store`: a directory; None: --no-kv-disk; DEFAULT_STORE: no flag at all.
     `faults`, `fault_seed`, `fault_log` are DS4_KV_FAULT and its companions; `wrap` stands before the command."""
 
     def __init__(self, store=None, faults=None, flags=(), log=None, model=None, fault_log=None,
-                 fault_seed=1, wrap=()):
+                 fault_seed=1, wrap=(), env=None):
         self.port = None  # of the system's choice; known when it listens
         self.log_path = pathlib.Path(log or scratch_file("ds4-log-"))
         command = [str(SERVER), "-m", str(model or MODEL), "--host", "127.0.0.1", "--port", "0", "-c", "8192"]
-        if store:
+        if store is None:
+            command.append("--no-kv-disk")
+        elif store is not DEFAULT_STORE:
             command += ["--kv-disk-dir", str(store)] + STORE_FLAGS
         command = list(wrap) + command + list(flags)
-        env = {k: v for k, v in os.environ.items() if not k.startswith("DS4_KV_")}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("DS4_KV_")} | (env or {})
         if faults:
             env["DS4_KV_FAULT"] = faults
             env["DS4_KV_SEED"] = str(fault_seed)

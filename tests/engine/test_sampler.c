@@ -17,27 +17,36 @@ static engine_sampler *sampler_of(const engine_sampling *o)
     return s;
 }
 
-/* Steps 6-11 with a full sort and no shortcuts; `u` is the random number. */
-static uint32_t plain_draw(const float *z, const engine_sampling *o, double u)
+static const float *sorted_by; /* of order_of() */
+
+static int by_logit_then_id(const void *a, const void *b)
 {
-    uint32_t order[VOCAB];
-    double w[VOCAB], all = 0, kept = 0;
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    if (sorted_by[x] != sorted_by[y])
+        return sorted_by[x] > sorted_by[y] ? -1 : 1;
+    return (x > y) - (x < y);
+}
+
+/* Steps 6-11 with a full sort and no shortcuts; `u` is the random number. */
+static uint32_t plain_draw(const float *z, uint32_t n_vocab, const engine_sampling *o, double u)
+{
+    uint32_t *order = malloc(n_vocab * sizeof *order);
+    double *w = malloc(n_vocab * sizeof *w), all = 0, kept = 0;
     size_t n = 0;
-    for (uint32_t i = 0; i < VOCAB; i++)
+    for (uint32_t i = 0; i < n_vocab; i++)
         if (isfinite(z[i]))
             order[n++] = i;
-    for (size_t i = 1; i < n; i++)
-        for (size_t k = i;
-             k > 0 && (z[order[k]] > z[order[k - 1]] || (z[order[k]] == z[order[k - 1]] && order[k] < order[k - 1]));
-             k--) {
-            const uint32_t swap = order[k];
-            order[k] = order[k - 1];
-            order[k - 1] = swap;
-        }
+    sorted_by = z;
+    qsort(order, n, sizeof *order, by_logit_then_id);
+    for (uint32_t i = 0; i < n_vocab && !o->top_k; i++)
+        if (isfinite(z[i]))
+            all += exp(((double)z[i] - z[order[0]]) / o->temperature);
     if (o->top_k && n > o->top_k)
         n = o->top_k;
-    for (size_t i = 0; i < n; i++)
-        all += w[i] = exp(((double)z[order[i]] - z[order[0]]) / o->temperature);
+    for (size_t i = 0; i < n; i++) {
+        w[i] = exp(((double)z[order[i]] - z[order[0]]) / o->temperature);
+        all += o->top_k ? w[i] : 0;
+    }
     size_t n_min = 1;
     while (n_min < n && w[n_min] >= o->min_p)
         n_min++;
@@ -45,12 +54,16 @@ static uint32_t plain_draw(const float *z, const engine_sampling *o, double u)
     while (n_kept < n_min && (n_kept == 0 || kept < o->top_p * all))
         kept += w[n_kept++];
     double rest = u * kept;
+    uint32_t id = order[n_kept - 1];
     for (size_t i = 0; i < n_kept; i++) {
         rest -= w[i];
-        if (rest < 0)
-            return order[i];
+        if (rest < 0) {
+            id = order[i];
+            break;
+        }
     }
-    return order[n_kept - 1];
+    free(order), free(w);
+    return id;
 }
 
 /* The generator of section 5.3, written down again. */
@@ -91,11 +104,42 @@ static void the_chain_agrees_with_its_plain_form(void **state)
                 z[round % VOCAB] = round % 2 ? NAN : -INFINITY;
             uint32_t got = 0;
             assert_int_equal(engine_sampler_pick(s, z, &sampled, &got, NULL), DS4_OK);
-            assert_int_equal(got, plain_draw(z, &cases[c], plain_unit(&x)));
+            assert_int_equal(got, plain_draw(z, VOCAB, &cases[c], plain_unit(&x)));
             free(z);
         }
         engine_sampler_free(s);
     }
+}
+
+/* The same over vocabularies in which not everything is sorted: few candidates that matter, many, all; ties at every border. */
+static void a_large_vocabulary_is_drawn_from_as_if_it_were_sorted(void **state)
+{
+    enum { LARGE = 20000 };
+    (void)state;
+    const uint32_t top_ks[] = { 0, 2, 40, 63, 64, 65, 4095, 4096, LARGE - 1, LARGE + 5 };
+    const float top_ps[] = { 0.3f, 0.95f, 0.9999f, 1 }, min_ps[] = { 0, 1e-4f, 0.05f, 1 },
+                spreads[] = { 0, 0.01f, 1, 6 };
+    float *z = malloc(LARGE * sizeof *z), *noise = test_random_f32(LARGE, 3);
+    uint64_t seed = 0;
+    for (size_t k = 0; k < sizeof top_ks / sizeof top_ks[0]; k++)
+        for (size_t p = 0; p < sizeof top_ps / sizeof top_ps[0]; p++)
+            for (size_t m = 0; m < sizeof min_ps / sizeof min_ps[0]; m++) {
+                engine_sampling o = engine_sampling_default();
+                engine_sampler *s = NULL;
+                o.top_k = top_ks[k], o.top_p = top_ps[p], o.min_p = min_ps[m], o.seed = ++seed;
+                uint64_t x = plain_seed(o.seed);
+                assert_int_equal(engine_sampler_new(&s, &o, LARGE, NULL), DS4_OK);
+                for (size_t i = 0; i < sizeof spreads / sizeof spreads[0]; i++) {
+                    for (size_t id = 0; id < LARGE; id++)
+                        z[id] = id % 5 ? noise[id] * spreads[i] : roundf(noise[id] * 3) * spreads[i];
+                    z[seed] = NAN;
+                    uint32_t got = 0;
+                    assert_int_equal(engine_sampler_pick(s, z, &sampled, &got, NULL), DS4_OK);
+                    assert_int_equal(got, plain_draw(z, LARGE, &o, plain_unit(&x)));
+                }
+                engine_sampler_free(s);
+            }
+    free(z), free(noise);
 }
 
 static void greedy_takes_the_lowest_of_equal_ids_and_no_random_number(void **state)
@@ -285,6 +329,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_chain_agrees_with_its_plain_form),
+        cmocka_unit_test(a_large_vocabulary_is_drawn_from_as_if_it_were_sorted),
         cmocka_unit_test(greedy_takes_the_lowest_of_equal_ids_and_no_random_number),
         cmocka_unit_test(a_greedy_choice_is_the_best_that_is_allowed),
         cmocka_unit_test(a_wanted_token_is_taken_when_it_is_near_the_best),

@@ -171,14 +171,14 @@ static void cpu_write(backend *b, void *memory, const void *bytes, size_t n_byte
 static void free_scratch(cpu_backend *b)
 {
     free(b->q), free(b->q_scale), free(b->q_rows), free(b->x_rows);
-    free(b->hidden), free(b->parts), free(b->by_expert), free(b->offsets);
+    free(b->active), free(b->hidden), free(b->parts), free(b->by_expert), free(b->offsets);
     for (uint32_t i = 0; b->workers && i < b->base.n_threads; i++) {
         free(b->workers[i].scores), free(b->workers[i].rows);
         free(b->workers[i].pooled), free(b->workers[i].affinities), free(b->workers[i].raw);
     }
     free(b->workers);
     b->q = NULL, b->q_scale = NULL, b->q_rows = NULL, b->x_rows = NULL;
-    b->hidden = NULL, b->parts = NULL, b->by_expert = NULL, b->offsets = NULL, b->workers = NULL;
+    b->hidden = NULL, b->parts = NULL, b->by_expert = NULL, b->offsets = NULL, b->active = NULL, b->workers = NULL;
 }
 
 static size_t larger(size_t a, size_t b)
@@ -199,7 +199,8 @@ static bool new_scratch(cpu_backend *b, const backend_limits *l)
     good = NEW(b->q, T * l->n_input_max) && NEW(b->q_scale, T * l->n_input_max / QUANT_Q8_BLOCK) &&
            NEW(b->q_rows, 2 * b->n_vectors_max) && NEW(b->x_rows, 2 * b->n_vectors_max) &&
            NEW(b->hidden, slots * l->ff_dim) && NEW(b->parts, slots * l->n_embd) && NEW(b->by_expert, 2 * slots) &&
-           NEW(b->offsets, larger(l->n_experts, 1) + 1) && NEW(b->workers, b->base.n_threads);
+           NEW(b->offsets, larger(l->n_experts, 1) + 1) && NEW(b->active, larger(l->n_experts, 1)) &&
+           NEW(b->workers, b->base.n_threads);
     for (uint32_t i = 0; good && i < b->base.n_threads; i++) {
         cpu_worker *w = &b->workers[i];
         good = NEW(w->scores, larger(HEAD_BLOCK * (size_t)l->n_attend_max, 2 * (size_t)l->n_index_max)) &&

@@ -37,6 +37,7 @@ typedef struct cpu_backend {
     float *parts;         /* [T k, d] their outputs */
     uint32_t *by_expert;  /* [2, T k]: slots sorted by expert; where each slot went */
     uint32_t *offsets;    /* [E + 1] */
+    uint32_t *active;     /* [E] experts that have slots */
     cpu_worker *workers;  /* [n_threads] */
     size_t n_vectors_max;
 } cpu_backend;

@@ -72,19 +72,25 @@ typedef struct experts_job {
     cpu_vectors v; /* of slots in sorted order */
 } experts_job;
 
-static void sort_slots(cpu_backend *b, const backend_experts *e, uint32_t n_slots)
+/* Also lists the experts that have slots: the others are no tasks. Returns their number. */
+static uint32_t sort_slots(cpu_backend *b, const backend_experts *e, uint32_t n_slots)
 {
+    uint32_t n_active = 0;
     const uint32_t n_experts = e->gate->n_stacked;
     memset(b->offsets, 0, (n_experts + 1) * sizeof *b->offsets);
     for (uint32_t i = 0; i < n_slots; i++)
         b->offsets[e->ids[i] + 1]++;
-    for (uint32_t i = 0; i < n_experts; i++)
+    for (uint32_t i = 0; i < n_experts; i++) {
+        if (b->offsets[i + 1])
+            b->active[n_active++] = i;
         b->offsets[i + 1] += b->offsets[i];
+    }
     for (uint32_t i = 0; i < n_slots; i++)
         b->by_expert[b->offsets[e->ids[i]]++] = i;
     for (uint32_t i = n_experts; i > 0; i--) /* filling moved every offset to the next one's place */
         b->offsets[i] = b->offsets[i - 1];
     b->offsets[0] = 0;
+    return n_active;
 }
 
 /* Rows [row, row + n) of one expert's gate and up for its slots: hidden, in sorted order, weighted. */
@@ -95,7 +101,8 @@ static void widen_task(void *arg, uint32_t i_task, uint32_t worker)
     const backend_experts *e = job->e;
     cpu_backend *b = job->b;
     float gate[CHUNK * ROW_BLOCK], up[CHUNK * ROW_BLOCK];
-    const uint32_t expert = i_task / job->n_blocks, row = i_task % job->n_blocks * ROW_BLOCK, f = e->gate->n_rows;
+    const uint32_t expert = b->active[i_task / job->n_blocks], row = i_task % job->n_blocks * ROW_BLOCK,
+                   f = e->gate->n_rows;
     const uint32_t n_rows = f - row < ROW_BLOCK ? f - row : ROW_BLOCK;
     for (uint32_t at = b->offsets[expert]; at < b->offsets[expert + 1]; at += CHUNK) {
         const uint32_t left = b->offsets[expert + 1] - at, n = left < CHUNK ? left : CHUNK;
@@ -112,7 +119,7 @@ static void narrow_task(void *arg, uint32_t i_task, uint32_t worker)
     const experts_job *job = arg;
     cpu_backend *b = job->b;
     const uint32_t d = job->e->down->n_rows;
-    const uint32_t expert = i_task / job->n_blocks, row = i_task % job->n_blocks * ROW_BLOCK;
+    const uint32_t expert = b->active[i_task / job->n_blocks], row = i_task % job->n_blocks * ROW_BLOCK;
     const uint32_t n_rows = d - row < ROW_BLOCK ? d - row : ROW_BLOCK, at = b->offsets[expert];
     cpu_rows(b, job->e->down, expert, row, n_rows, &job->v, at, b->offsets[expert + 1] - at,
              b->parts + (size_t)at * d + row, d, &b->workers[worker]);
@@ -156,15 +163,14 @@ void cpu_experts(backend *base, const backend_experts *e, uint32_t n_tokens)
 {
     cpu_backend *b = cpu_of(base);
     experts_job job = { .b = b, .e = e, .n_slots = n_tokens * e->n_used, .n_tokens = n_tokens };
-    const uint32_t n_experts = e->gate->n_stacked;
-    sort_slots(b, e, job.n_slots);
+    const uint32_t n_active = sort_slots(b, e, job.n_slots);
     for (uint32_t i = 0; i < job.n_slots; i++) /* where each slot went, for the sum */
         b->by_expert[job.n_slots + b->by_expert[i]] = i;
     spread_vectors(b, e, n_tokens, job.n_slots, &job.v);
     job.n_blocks = (e->gate->n_rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    pool_run(b->pool, n_experts * job.n_blocks, widen_task, &job);
+    pool_run(b->pool, n_active * job.n_blocks, widen_task, &job);
     job.v = cpu_prepare(b, e->down, b->hidden, e->down->n_cols, job.n_slots, false);
     job.n_blocks = (e->down->n_rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    pool_run(b->pool, n_experts * job.n_blocks, narrow_task, &job);
+    pool_run(b->pool, n_active * job.n_blocks, narrow_task, &job);
     pool_run(b->pool, n_tokens, sum_task, &job);
 }
