@@ -29,6 +29,7 @@ bool refuse_status(http_error *e, ds4_status status, const char *text)
         refuse(e, 503, "shutting_down", NULL, "%s", text);
         e->retry_after_s = 5;
         return false;
+    case DS4_ERR_NO_MEMORY: return refuse_memory(e);
     case DS4_ERR_ARGUMENT: return refuse(e, 400, "invalid_value", "messages", "%s", text);
     default: return refuse(e, 500, "internal_error", NULL, "%s (%s)", text, ds4_status_word(status));
     }
@@ -36,7 +37,9 @@ bool refuse_status(http_error *e, ds4_status status, const char *text)
 
 bool refuse_memory(http_error *e)
 {
-    return refuse(e, 500, "internal_error", NULL, "not enough memory for this request");
+    refuse(e, 503, "overloaded", NULL, "not enough memory for this request now; try again later");
+    e->retry_after_s = 5;
+    return false;
 }
 
 static const char *type_of(const http_error *e)
