@@ -61,6 +61,11 @@ function(ds4_tests)
     add_executable(tiny-model ${CMAKE_SOURCE_DIR}/tests/e2e/write_tiny_model.c) # for tests/e2e
     target_link_libraries(tiny-model PRIVATE ds4_options ds4_test_support)
     set_target_properties(tiny-model PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    if(NOT DS4_SANITIZE) # their run-time libraries want to be the first
+        add_library(hang-disk MODULE ${CMAKE_SOURCE_DIR}/tests/e2e/hang_disk.c) # for tests/e2e
+        target_link_libraries(hang-disk PRIVATE ds4_options)
+        set_target_properties(hang-disk PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    endif()
     get_property(rooms GLOBAL PROPERTY DS4_ROOMS)
     foreach(room ${rooms})
         file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${room}/test_*.c)

@@ -167,9 +167,10 @@ void engine_close(engine *e)
 {
     if (!e)
         return;
-    kv_store_close(e->store, e->drain_us);
+    const bool closed = kv_store_close(e->store, e->drain_us);
     text_tokenizer_close(e->tokenizer);
-    model_close(e->model);
+    if (closed) /* a store that could not be closed still asks the model about its layout */
+        model_close(e->model);
     arena_free(&e->strings);
     free(e->slices);
     free(e);

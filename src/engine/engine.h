@@ -77,7 +77,9 @@ engine_sampling engine_sampling_default(void); /* temperature 1, top_p 1, min_p 
 
 typedef struct engine_sampler engine_sampler;
 
-/* Copies everything. Errors: ARGUMENT (a bias id outside the vocabulary), NO_MEMORY. */
+/* ARGUMENT when a bias id is outside the vocabulary. */
+ds4_status engine_sampling_check(const engine_sampling *options, uint32_t n_vocab, ds4_error *err);
+/* Copies everything. Errors: those of engine_sampling_check(), NO_MEMORY. */
 ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *options, uint32_t n_vocab, ds4_error *err);
 void engine_sampler_free(engine_sampler *sampler);
 /* Tells the sampler about tokens for its penalties: of the prompt, or generated. */

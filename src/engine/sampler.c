@@ -57,13 +57,21 @@ static bool has_penalty(const engine_sampling *o)
     return o->presence_penalty != 0 || o->frequency_penalty != 0 || o->repetition_penalty != 1;
 }
 
-ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
+ds4_status engine_sampling_check(const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
 {
-    *out = NULL;
     for (uint32_t i = 0; i < options->n_biases; i++)
         if (options->biases[i].id >= n_vocab)
             return ds4_fail(err, DS4_ERR_ARGUMENT, "logit_bias: token id %u is outside the vocabulary of %u",
                             options->biases[i].id, n_vocab);
+    return DS4_OK;
+}
+
+ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
+{
+    *out = NULL;
+    const ds4_status status = engine_sampling_check(options, n_vocab, err);
+    if (status != DS4_OK)
+        return status;
     engine_sampler *s = calloc(1, sizeof *s);
     if (!s)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for a sampler");

@@ -149,7 +149,6 @@ ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust
 {
     *d = (kv_disk){ .root = -1, .trust_group = trust_group };
     pthread_mutex_init(&d->lock, NULL);
-    pthread_mutex_init(&d->renewal, NULL);
     d->path = strdup(path);
     if (!d->path)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
@@ -167,7 +166,6 @@ void kv_disk_close(kv_disk *d)
     if (d->root >= 0)
         close(d->root);
     free(d->path);
-    pthread_mutex_destroy(&d->renewal);
     pthread_mutex_destroy(&d->lock);
 }
 
@@ -205,7 +203,8 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
 {
     ds4_error err;
     *anew = false;
-    pthread_mutex_lock(&d->renewal);
+    if (atomic_exchange(&d->looking, true))
+        return !d->gone;
     bool good = is_intact(d, anew);
     if (good)
         d->tried_us = 0;
@@ -223,7 +222,7 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
         log_warning("kv directory %s dir=\"%s\" why=\"%s\"", good ? "back" : "missing", d->path, good ? "" : err.text);
     }
     atomic_store(&d->gone, !good);
-    pthread_mutex_unlock(&d->renewal);
+    atomic_store(&d->looking, false);
     return good;
 }
 

@@ -22,9 +22,9 @@ typedef struct kv_disk {
     int root; /* -1: none */
     dev_t device;
     ino_t inode;
-    /* Guarded by `renewal`, which is held while a directory that went away is looked for; the others never wait for it. */
-    pthread_mutex_t renewal;
-    int64_t tried_us; /* when it was last looked for; 0: all is well */
+    /* Who has set `looking` looks after the directory, and nobody waits for that: the others go by the last answer. */
+    atomic_bool looking;
+    int64_t tried_us; /* when a directory that went away was last looked for; 0: all is well */
     /* Writer thread only. */
     bool no_tmpfile; /* O_TMPFILE does not work here */
 } kv_disk;

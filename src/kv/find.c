@@ -54,7 +54,7 @@ static void wait_for_index(kv_store *s, int64_t deadline_us)
     if (deadline_us && deadline_us < until_us)
         until_us = deadline_us;
     pthread_mutex_lock(&s->lock);
-    while (!s->scanned && clock_cond_wait(&s->changed, &s->lock, until_us))
+    while (!s->scanned && !atomic_load(&s->leaving) && clock_cond_wait(&s->changed, &s->lock, until_us))
         continue;
     pthread_mutex_unlock(&s->lock);
 }
@@ -130,7 +130,7 @@ static bool chain_agrees(const search *q, const kv_loaded *frontier, size_t dept
 
 static bool too_late(const search *q)
 {
-    return q->deadline_us && clock_monotonic_us() > q->deadline_us;
+    return atomic_load(&q->s->leaving) || (q->deadline_us && clock_monotonic_us() > q->deadline_us);
 }
 
 /* Reads what candidate c needs and is not read yet. NOT_FOUND or CORRUPT: try another one. */
@@ -246,6 +246,10 @@ static ds4_status try_candidate(kv_plan **out, search *q, const candidate *c, co
     kv_locked file = KV_LOCKED_NONE;
     kv_intent intent;
     kv_loaded frontier;
+    if (too_late(q)) {
+        q->why = "deadline";
+        return ds4_fail(err, DS4_ERR_CANCELLED, "the deadline passed");
+    }
     ds4_status status = describe_candidate(q, c, name, &intent, err);
     if (status == DS4_OK && !s->options.read_only && !s->disk.read_only) {
         ds4_error inner = { 0 };
@@ -305,6 +309,8 @@ static const char *obstacle(kv_store *s)
         return "no-directory";
     if (anew)
         kv_directory_renewed(s);
+    if (!s->has_writer)
+        kv_refresh_figures(s);
     kv_intents_settle(s); /* other servers on this directory may have died meanwhile */
     return kv_breaker_open(s) ? "breaker" : NULL;
 }

@@ -79,7 +79,7 @@ typedef struct kv_layout {
     /* The row algebra (V6): the exact byte count of a section, 0 if it must be absent.
      * Types 3..5: the rows that tokens [begin, end) complete, begin being a multiple of N. Types 6..11: the state at
      * position `end`; `begin` is the end of the stem. Not asked for LOGITS (n_vocab * 4 or absent).
-     * Called from any thread, so it must be a pure function; `user` must live until kv_store_close(). */
+     * Called from any thread, so it must be a pure function; `user` must live until kv_store_close() has returned true. */
     size_t (*section_bytes)(void *user, uint32_t type, uint64_t begin, uint64_t end);
     void *user;
 } kv_layout;
@@ -118,9 +118,20 @@ kv_options kv_options_default(void); /* dir, layout, fingerprint and segment_tok
  * somebody else, or of a later version: run without cache), IO, NO_MEMORY. */
 ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *err);
 
+/* The process is about to close the store, by `until_us` (clock_monotonic_us()): searches under way give up at their next step,
+ * and kv_store_close() waits no longer than that. NULL is fine. */
+void kv_store_hurry(kv_store *store, int64_t until_us);
+
 /* Drains the writer's queue, newest frontiers with their segments first, until the queue is empty or `drain_us` have
- * passed; what is left is dropped. Frees everything. NULL is fine. */
-void kv_store_close(kv_store *store, int64_t drain_us);
+ * passed; what is left is dropped. NULL is fine.
+ * True: everything is freed. False: a disk that does not answer keeps a thread or a holder; one log line says so. The store then
+ * frees itself if the disk ever answers, and until then `layout.user` must live on. Waits two seconds for them at least,
+ * unless kv_store_hurry() says otherwise. */
+bool kv_store_close(kv_store *store, int64_t drain_us);
+
+/* For a thread that may be in a call here when the store is closed: the memory stays until it lets go. NULL is fine. */
+kv_store *kv_store_hold(kv_store *store);
+void kv_store_let_go(kv_store *store);
 
 /* Waits until the background index is complete and everything submitted so far is published or dropped.
  * False when timeout_us passed first. */
@@ -279,14 +290,16 @@ typedef struct kv_metrics {
     uint64_t write_objects_total;
     uint64_t write_dropped_total[KV_DROPS]; /* {why} */
     uint64_t save_stall_us_total;
-    uint64_t evicted_total[KV_EVICTS];                                            /* {why} */
-    uint64_t queue_bytes, queue_jobs;                                             /* now */
-    uint64_t store_bytes, store_objects, foreign_bytes, free_bytes, budget_bytes; /* now */
-    uint64_t poison_records;                                                      /* now */
-    uint64_t intents; /* now: checkpoints of this server on trial, from the first read to the verdict */
+    uint64_t evicted_total[KV_EVICTS];                                /* {why} */
+    uint64_t queue_bytes, queue_jobs;                                 /* now */
+    uint64_t store_bytes, store_objects, foreign_bytes, budget_bytes; /* now */
+    uint64_t free_bytes;     /* on the disk, as the store's own thread last saw it */
+    uint64_t poison_records; /* now */
+    uint64_t intents;        /* now: checkpoints of this server on trial, from the first read to the verdict */
     bool breaker_open, read_only, available; /* now; available: the directory is there */
 } kv_metrics;
 
+/* From memory: never waits for the disk. Figures that are the disk's are a moment old; asking has them looked up again. */
 void kv_store_metrics(kv_store *store, kv_metrics *out);
 
 #endif

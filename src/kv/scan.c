@@ -79,7 +79,7 @@ void kv_scan(kv_store *s)
     pthread_mutex_lock(&s->lock);
     s->metrics.foreign_bytes = 0;
     pthread_mutex_unlock(&s->lock);
-    for (int i = 0; i < 256; i++) {
+    for (int i = 0; i < 256 && !atomic_load(&s->leaving); i++) {
         char folder[8];
         snprintf(folder, sizeof folder, "o/%02x", i);
         kv_disk_list(&s->disk, folder, scan_object, s);
@@ -104,5 +104,6 @@ void *kv_scanner_main(void *argument)
     s->scanned = true;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
+    kv_store_let_go(s);
     return NULL;
 }

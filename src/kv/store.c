@@ -43,9 +43,9 @@ static void fill_defaults(kv_store *s)
 {
     kv_options *o = &s->options;
     uint64_t total;
-    const uint64_t n_free = kv_disk_free_bytes(&s->disk, &total);
-    if (o->budget_bytes ==
-        0) { /* nobody chose it: it leaves most of what is free to others, and shrinks as they fill the disk */
+    const uint64_t n_free = s->metrics.free_bytes = kv_disk_free_bytes(&s->disk, &total);
+    if (o->budget_bytes == 0) {
+        /* Nobody chose it: it leaves most of what is free to others, and shrinks as they fill the disk. */
         o->budget_bytes = total && total / 10 < 32 * GIB ? total / 10 : 32 * GIB;
         if (total && n_free / 4 < o->budget_bytes)
             o->budget_bytes = n_free / 4 + 1;
@@ -128,12 +128,15 @@ void kv_directory_renewed(kv_store *s)
 
 static void start_threads(kv_store *s)
 {
+    s->n_holders = 3;
     s->has_scanner = pthread_create(&s->scanner, NULL, kv_scanner_main, s) == 0;
     if (!s->has_scanner)
         kv_scanner_main(s);
     s->has_writer = !s->disk.read_only && pthread_create(&s->writer, NULL, kv_writer_main, s) == 0;
     if (!s->disk.read_only && !s->has_writer)
         log_warning("kv read-only: no thread for the writer");
+    if (!s->has_writer)
+        kv_store_let_go(s);
 }
 
 /* What is left when no thread runs. */
@@ -227,28 +230,78 @@ static kv_draft *prefer_newest(kv_store *s)
     return replaced;
 }
 
-void kv_store_close(kv_store *s, int64_t drain_us)
+void kv_store_hurry(kv_store *s, int64_t until_us)
 {
     if (!s)
         return;
-    const int64_t until_us = clock_monotonic_us() + drain_us;
+    atomic_store(&s->leaving, true);
     pthread_mutex_lock(&s->lock);
-    kv_draft *replaced = prefer_newest(s);
-    s->stopping = true;
+    s->hurry_until_us = until_us;
     pthread_cond_broadcast(&s->changed);
-    while ((s->head || s->writing) && s->has_writer && clock_cond_wait(&s->changed, &s->lock, until_us))
+    pthread_mutex_unlock(&s->lock);
+}
+
+kv_store *kv_store_hold(kv_store *s)
+{
+    if (!s)
+        return NULL;
+    pthread_mutex_lock(&s->lock);
+    s->n_holders++;
+    pthread_mutex_unlock(&s->lock);
+    return s;
+}
+
+void kv_store_let_go(kv_store *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->lock);
+    const bool last = --s->n_holders == 0;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    if (last)
+        free_store(s);
+}
+
+static void end_thread(bool has, pthread_t thread, bool join)
+{
+    if (has && join)
+        pthread_join(thread, NULL);
+    else if (has)
+        pthread_detach(thread);
+}
+
+bool kv_store_close(kv_store *s, int64_t drain_us)
+{
+    enum { LEAVE_US = 2000000, HURRY_US = 100000 };
+    if (!s)
+        return true;
+    const int64_t now_us = clock_monotonic_us();
+    int64_t drained_us = now_us + drain_us, until_us = now_us + (drain_us > LEAVE_US ? drain_us : LEAVE_US);
+    pthread_mutex_lock(&s->lock);
+    if (s->hurry_until_us) {
+        drained_us = drained_us < s->hurry_until_us ? drained_us : s->hurry_until_us;
+        until_us = s->hurry_until_us > now_us + HURRY_US ? s->hurry_until_us : now_us + HURRY_US;
+    }
+    prefer_newest(s);
+    s->stopping = true;
+    atomic_store(&s->leaving, true);
+    pthread_cond_broadcast(&s->changed);
+    while ((s->head || s->writing) && s->has_writer && clock_cond_wait(&s->changed, &s->lock, drained_us))
         continue;
     s->dropping = true;
+    while (s->n_holders > 1 && clock_cond_wait(&s->changed, &s->lock, until_us))
+        continue;
+    const bool all = s->n_holders == 1;
+    const bool has_writer = s->has_writer, has_scanner = s->has_scanner;
+    const pthread_t writer = s->writer, scanner = s->scanner;
     pthread_mutex_unlock(&s->lock);
-    for (kv_draft *next; replaced; replaced = next) {
-        next = replaced->next;
-        kv_draft_free(replaced);
-    }
-    if (s->has_writer)
-        pthread_join(s->writer, NULL);
-    if (s->has_scanner)
-        pthread_join(s->scanner, NULL);
-    free_store(s);
+    if (!all)
+        log_warning("kv directory does not answer dir=\"%s\": closing without it", s->disk.path);
+    end_thread(has_writer, writer, all);
+    end_thread(has_scanner, scanner, all);
+    kv_store_let_go(s);
+    return all;
 }
 
 /* ---- figures ---- */
@@ -268,16 +321,24 @@ bool kv_store_is_read_only(kv_store *s)
     return s->disk.read_only || !s->has_writer;
 }
 
-void kv_store_metrics(kv_store *s, kv_metrics *out)
+void kv_refresh_figures(kv_store *s)
 {
     const uint64_t free_bytes = kv_disk_free_bytes(&s->disk, NULL);
     pthread_mutex_lock(&s->lock);
+    s->metrics.free_bytes = free_bytes;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void kv_store_metrics(kv_store *s, kv_metrics *out)
+{
+    pthread_mutex_lock(&s->lock);
+    s->figures_wanted = true;
+    pthread_cond_broadcast(&s->changed);
     *out = s->metrics;
     out->store_bytes = s->index.bytes;
     out->store_objects = s->index.n;
     out->budget_bytes = s->options.budget_bytes;
     pthread_mutex_unlock(&s->lock);
-    out->free_bytes = free_bytes;
     out->available = !s->disk.gone;
     out->read_only = kv_store_is_read_only(s);
 }

@@ -113,7 +113,8 @@ struct kv_store {
     uint64_t writer_id;
     pthread_t writer, scanner;
     bool has_writer, has_scanner;
-    kv_disk disk; /* has its own rules: kv/disk.h */
+    kv_disk disk;        /* has its own rules: kv/disk.h */
+    atomic_bool leaving; /* searches give up */
 
     /* Guarded by `lock`. `changed` is signalled for the writer, and for those who wait for queue or scan. */
     pthread_mutex_t lock;
@@ -124,6 +125,9 @@ struct kv_store {
     kv_draft *head, *tail; /* the writer's queue */
     kv_draft *writing;
     bool scanned, stopping, dropping;
+    bool figures_wanted;    /* somebody asked for them */
+    uint32_t n_holders;     /* the owner, the threads, and who asked: the last one frees */
+    int64_t hurry_until_us; /* 0: no hurry */
     uint64_t backoff_until_us, backoff_us;
     uint64_t n_intents; /* ever: the number of the last one */
     bool warned_of_locks;
@@ -177,6 +181,7 @@ struct kv_chain {
 };
 
 /* ---- the others ---- */
+void kv_refresh_figures(kv_store *s); /* asks the disk */
 void *kv_writer_main(void *store);
 void *kv_scanner_main(void *store);
 bool kv_make_room(kv_store *s, uint16_t kind, uint64_t bytes, uint64_t cost_us, kv_drop *why); /* writer thread */

@@ -303,16 +303,28 @@ static void publish(kv_store *s, kv_draft *d)
         back_off(s, status, err.text);
 }
 
+/* Under the lock, which is free meanwhile: waits for a draft, looking up figures that somebody asks for. False: stopping. */
+static bool wait_for_draft(kv_store *s)
+{
+    while (!s->head && !s->stopping) {
+        if (!s->figures_wanted) {
+            pthread_cond_wait(&s->changed, &s->lock);
+            continue;
+        }
+        s->figures_wanted = false;
+        pthread_mutex_unlock(&s->lock);
+        kv_refresh_figures(s);
+        pthread_mutex_lock(&s->lock);
+    }
+    return s->head != NULL;
+}
+
 void *kv_writer_main(void *argument)
 {
     kv_store *s = argument;
     pthread_mutex_lock(&s->lock);
-    for (;;) {
-        while (!s->head && !s->stopping)
-            pthread_cond_wait(&s->changed, &s->lock);
+    while (wait_for_draft(s)) {
         kv_draft *d = s->head;
-        if (!d)
-            break; /* stopping, and the queue is empty */
         s->head = d->next;
         if (!s->head)
             s->tail = NULL;
@@ -333,5 +345,6 @@ void *kv_writer_main(void *argument)
         pthread_mutex_lock(&s->lock);
     }
     pthread_mutex_unlock(&s->lock);
+    kv_store_let_go(s);
     return NULL;
 }

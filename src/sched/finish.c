@@ -42,19 +42,19 @@ void prove_job(sched *s, job *j)
     }
 }
 
-void fail_job(sched *s, job *j, const ds4_error *why)
+bool fail_job(sched *s, job *j, const ds4_error *why)
 {
     slot *at = j->slot;
     const bool own_state = j->retried || (j->n_cached == 0 && at->stage == PLAN_NONE);
     if (why->status == DS4_ERR_CANCELLED) {
         finish_job(s, j, SCHED_FINISH_CANCELLED, DS4_OK, "");
-        return;
+        return false;
     }
     if (own_state) {
         /* At PLAN_SUSPECT the retry failed alike: finish_job() lifts the suspicion with the plan. */
         engine_sequence_reset(at->sequence);
         finish_job(s, j, SCHED_FINISH_ERROR, why->status, why->text);
-        return;
+        return false;
     }
     log_warning("request suspect class=%s detail=\"%s\" action=retry-clean cached=%u", ds4_status_word(why->status),
                 why->text, j->n_cached);
@@ -72,6 +72,7 @@ void fail_job(sched *s, job *j, const ds4_error *why)
     pthread_mutex_unlock(&s->lock);
     if (j->state == JOB_RUNNING && j->request.on_start)
         j->request.on_start(j->request.user, j->request.n_prompt, 0, &j->steer);
+    return true;
 }
 
 /* What the slot keeps for the next request, and what the store gets. */
@@ -82,6 +83,7 @@ static void settle_slot(sched *s, job *j, sched_finish how)
         slot_drop_plan(at, s->librarian);
     at->job = NULL;
     j->slot = NULL;
+    s->short_of_memory = false; /* this state is idle now, and may be given up */
     if (!at->sequence)
         return;
     if (how == SCHED_FINISH_ERROR || j->request.no_cache) {

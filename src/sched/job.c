@@ -38,7 +38,7 @@ ds4_status job_new(job **out, sched *owner, const sched_request *request, uint32
     j->submitted_us = clock_monotonic_us();
     atomic_init(&j->cancelled, false);
     atomic_init(&j->references, 2);
-    ds4_status status = engine_sampler_new(&j->sampler, &request->sampling, n_vocab, err);
+    ds4_status status = engine_sampling_check(&request->sampling, n_vocab, err);
     if (status == DS4_OK) {
         status = token_list_append_all(&j->history, request->prompt, request->n_prompt);
         if (!copy_items((void **)&j->anchors, request->anchors, request->n_anchors, sizeof *request->anchors) ||
@@ -55,9 +55,18 @@ ds4_status job_new(job **out, sched *owner, const sched_request *request, uint32
     j->request.prompt = NULL;
     j->request.anchors = j->anchors;
     j->request.sampling.biases = j->biases;
-    engine_sampler_note(j->sampler, j->history.ids, j->history.n, false);
     *out = j;
     return DS4_OK;
+}
+
+ds4_status job_ready(job *j, uint32_t n_vocab, ds4_error *err)
+{
+    if (j->sampler)
+        return DS4_OK;
+    const ds4_status status = engine_sampler_new(&j->sampler, &j->request.sampling, n_vocab, err);
+    if (status == DS4_OK)
+        engine_sampler_note(j->sampler, j->history.ids, j->history.n, false);
+    return status;
 }
 
 void job_unref(job *j)

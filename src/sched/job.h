@@ -49,6 +49,9 @@ typedef struct sched_ticket job;
 ds4_status job_new(job **out, sched *owner, const sched_request *request, uint32_t n_vocab, ds4_error *err);
 void job_unref(job *j);
 
+/* Makes what only a running job needs: its sampler, which has room for the whole vocabulary. Engine thread. NO_MEMORY. */
+ds4_status job_ready(job *j, uint32_t n_vocab, ds4_error *err);
+
 /* Tokens of the history that the slot's sequence has not evaluated. */
 uint32_t job_n_missing(const job *j);
 /* The first anchor beyond position p, or UINT32_MAX. */

@@ -96,8 +96,11 @@ typedef struct sched_request {
 ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_error *err);
 
 /* Queues a request. Errors: ARGUMENT (empty prompt, prompt longer than the context: text says both numbers),
- * NO_SPACE (queue full), CANCELLED (draining), NO_MEMORY. After DS4_OK on_done() will be called. */
+ * NO_SPACE (queue full), CANCELLED (draining), NO_MEMORY (an idle state is then given up, so that trying again can help). After DS4_OK on_done() will be called. */
 ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **out, ds4_error *err);
+/* Memory is short: the least recently used idle sequence is freed, after the step that is running. False: there is none.
+ * Waits for the engine thread, so not for callbacks, and not for threads that must not wait. */
+bool sched_make_room(sched *s);
 /* Asks for an early end: on_done() follows soon with CANCELLED (or with the result that came first). The scheduler must
  * still be open. */
 void sched_cancel(sched_ticket *ticket);
@@ -106,7 +109,8 @@ void sched_ticket_release(sched_ticket *ticket);
 
 /* No new requests; running ones end by themselves, or are cancelled after grace_us. Returns when idle. */
 void sched_drain(sched *s, int64_t grace_us);
-/* Saves the frontiers of all resident sequences (bounded by save_us), stops the thread, frees. Drain first. */
+/* Saves the frontiers of all resident sequences (bounded by save_us), stops the threads, frees. Drain first. A disk that
+ * does not answer is left after save_us, or two seconds; what is left then is in the hands of kv_store_close(). */
 void sched_close(sched *s, int64_t save_us);
 
 typedef struct sched_metrics {
@@ -115,6 +119,7 @@ typedef struct sched_metrics {
     uint64_t prefill_tokens_total, decode_tokens_total, reused_live_tokens_total, reused_disk_tokens_total;
     uint64_t live_starts_total; /* requests that went on from what an earlier one left in memory */
     uint64_t retries_clean_total;
+    uint64_t states_given_up_total;   /* idle sequences freed because memory was short */
     uint64_t searches_given_up_total; /* the directory did not answer in time */
     int64_t prefill_us_total, decode_us_total;
 } sched_metrics;

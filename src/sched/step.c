@@ -13,7 +13,11 @@ enum { LOGPROBS_MAX = 20 };
 
 static void take_token(sched *s, job *j, uint32_t id, const sched_token *token)
 {
-    if (token_list_append(&j->history, id) != DS4_OK) {
+    ds4_status status = DS4_OK;
+    do
+        status = token_list_append(&j->history, id);
+    while (status != DS4_OK && memory_give_up(s));
+    if (status != DS4_OK) {
         finish_job(s, j, SCHED_FINISH_ERROR, DS4_ERR_NO_MEMORY, "no memory for one more token");
         return;
     }
@@ -173,7 +177,10 @@ bool step_once(sched *s)
         return false;
     ds4_error err = { 0 };
     const int64_t begin_us = clock_monotonic_us();
-    const ds4_status status = engine_step(s->engine, s->work, n, &err);
+    ds4_status status = DS4_OK;
+    do
+        status = engine_step(s->engine, s->work, n, &err);
+    while (status == DS4_ERR_NO_MEMORY && memory_give_up(s));
     if (status != DS4_OK) {
         log_warning("step failed class=%s items=%zu detail=\"%s\"", ds4_status_word(status), n, err.text);
         if (n == 1) {

@@ -384,10 +384,9 @@ static bool read_request(completion *c, http_error *e)
     const engine_about *about = engine_get_about(context->engine);
     chat_rendered rendered = { 0 };
     bool good =
-        request_read(&c->request, buffer_slice(&c->body.bytes), context->options, about->n_ctx, about->n_vocab, e);
-    upload_free(&c->body); /* nothing points into it */
-    good = good && forbid_calls(&c->request, text_special_id(engine_tokenizer(context->engine), TEXT_DSML), e) &&
-           render(c, &rendered, e) && request_settle(&c->request, e) && prepare_opening(c, e);
+        request_read(&c->request, buffer_slice(&c->body.bytes), context->options, about->n_ctx, about->n_vocab, e) &&
+        forbid_calls(&c->request, text_special_id(engine_tokenizer(context->engine), TEXT_DSML), e) &&
+        render(c, &rendered, e) && request_settle(&c->request, e) && prepare_opening(c, e);
     if (good && c->n_forced < c->forced.n && !rendered.thinking_open) {
         c->in_prompt = true;
         good = token_list_append_all(&c->prompt, c->forced.ids, c->forced.n) == DS4_OK || refuse_memory(e);
@@ -409,11 +408,30 @@ static bool read_request(completion *c, http_error *e)
     return good;
 }
 
+/* Undoes read_request(), but for the body. */
+static void forget_request(completion *c)
+{
+    chat_parser_free(c->parser);
+    c->parser = NULL;
+    token_list_free(&c->prompt);
+    token_list_free(&c->forced);
+    request_free(&c->request);
+    c->in_prompt = false;
+    c->refusal = (http_error){ 0 };
+}
+
 void completion_prepare(stream *st)
 {
     completion *c = st->owner;
     answer *a = &c->answer;
-    if (!read_request(c, &c->refusal))
+    bool good = read_request(c, &c->refusal);
+    /* Idle conversations are given up before a request fails for want of memory. */
+    while (!good && c->refusal.no_memory && sched_make_room(c->context.sched)) {
+        forget_request(c);
+        good = read_request(c, &c->refusal);
+    }
+    upload_free(&c->body);
+    if (!good)
         request_free(&c->request);
     a->model = c->request.model.size ? c->request.model : slice_of(c->context.model_name);
     a->chunks = c->request.stream;

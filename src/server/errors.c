@@ -39,6 +39,7 @@ bool refuse_memory(http_error *e)
 {
     refuse(e, 503, "overloaded", NULL, "not enough memory for this request now; try again later");
     e->retry_after_s = 5;
+    e->no_memory = true;
     return false;
 }
 

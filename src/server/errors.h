@@ -12,6 +12,7 @@ typedef struct http_error {
     char param[96];   /* the field, or "" */
     char message[400];
     uint32_t retry_after_s; /* 0: no header */
+    bool no_memory;         /* set by refuse_memory(), and by refuse_status() for NO_MEMORY */
     bool has_context;       /* print n_prompt_tokens and n_ctx */
     uint32_t n_prompt_tokens, n_ctx;
 } http_error;

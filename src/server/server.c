@@ -161,6 +161,11 @@ uint16_t server_port(const server *s)
     return s->exchanges.listener.port;
 }
 
+void server_url(const server *s, char *out, size_t size)
+{
+    listener_url(&s->exchanges.listener, s->options.host, out, size);
+}
+
 void server_drain(server *s, int64_t grace_us)
 {
     watch *w = s->exchanges.watch;

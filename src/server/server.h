@@ -57,6 +57,8 @@ server_options server_options_default(void);
 ds4_status server_open(server **out, engine *e, sched *s, const server_options *options, ds4_error *err);
 
 uint16_t server_port(const server *s);
+/* Where it is reached: "http://127.0.0.1:8000", "http://[::1]:8000". */
+void server_url(const server *s, char *out, size_t size);
 
 /* Stops accepting, answers new requests on open connections with 503, lets running ones end by themselves, cuts them
  * after grace_us with an error event, and waits until what was written has been sent (at most two seconds more). The

@@ -1,4 +1,5 @@
 /* The store by itself: round trips, room, directories. P and F numbers: docs/reliability.md. */
+#include "base/clock.h"
 #include "kv/stub_model.h"
 #include "support/support.h"
 
@@ -271,6 +272,23 @@ static void a_plan_that_succeeded_holds_no_bytes(void **state)
     kv_store_close(s, 0);
 }
 
+/* F42: what is in a call when the store is closed, and does not come back, keeps the memory and nobody else. */
+static void closing_does_not_wait_for_a_holder(void **state)
+{
+    uint32_t tokens[60];
+    kv_plan *plan;
+    (void)state;
+    kv_store *s = kv_store_hold(stub_open_saved(tokens));
+    kv_store_hurry(s, clock_monotonic_us());
+    assert_int_equal(kv_plan_find(&plan, s, tokens, 60, 1, 0, NULL), DS4_ERR_CANCELLED); /* nothing is begun any more */
+    assert_false(kv_store_close(s, 10000000));
+    assert_int_equal(stub_restored(s, tokens, 60), 0);
+    kv_store_let_go(s); /* the last one frees it: the sanitizers see that */
+    s = stub_open();
+    assert_int_equal(stub_restored(s, tokens, 60), 40);
+    assert_true(kv_store_close(s, 0));
+}
+
 /* A header whose parent is itself (F49). */
 static void uses_do_not_go_in_circles(void **state)
 {
@@ -302,6 +320,7 @@ int main(void)
         TEST(named_temporaries_do_too),
         TEST(temporaries_of_the_dead_are_swept),
         TEST(a_plan_that_succeeded_holds_no_bytes),
+        TEST(closing_does_not_wait_for_a_holder),
         TEST(uses_do_not_go_in_circles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,8 +10,35 @@
 
 enum { STUB_VOCAB = 97, STUB_CTX = 4096 };
 
+/* Every call of the engine and of the store that can fail, by name; STUB_ANY is each of them. */
+typedef enum stub_call {
+    STUB_NONE,
+    STUB_SEQUENCE_NEW,
+    STUB_REWIND,
+    STUB_STEP,    /* as a whole: no item advances */
+    STUB_PREFILL, /* an item of a step, whose state is garbage afterwards */
+    STUB_DECODE,
+    STUB_SAMPLING_CHECK,
+    STUB_SAMPLER_NEW,
+    STUB_PICK,
+    STUB_RESTORE,
+    STUB_FIND,
+    STUB_BEGIN,
+    STUB_ANY,
+    STUB_N_CALLS
+} stub_call;
+
+extern const char *const stub_call_names[STUB_N_CALLS];
+
 /* Settings may be changed while the scheduler is idle; counters may be read any time. */
 typedef struct stub_world {
+    /* The passages fail_nth .. fail_nth + fail_more (1-based) of fail_call answer fail_status. */
+    _Atomic(stub_call) fail_call;
+    atomic_uint fail_nth, fail_more;
+    ds4_status fail_status;
+    atomic_uint n_calls; /* passages of fail_call so far */
+    /* Memory: so many sequences fit; more are NO_MEMORY. 0: no limit. */
+    atomic_uint sequences_max;
     /* The step with this number (1-based, counted over all steps) fails with step_status as a whole. */
     atomic_uint fail_step;
     ds4_status step_status;
@@ -25,8 +52,9 @@ typedef struct stub_world {
     bool has_store;
     atomic_bool search_hangs; /* a search does not come back before this is false again */
     /* What happened. */
-    atomic_uint n_steps, n_items_max, n_prefill_max, n_found, n_begun, n_succeeded, n_suspected, n_condemned,
-        n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_resets;
+    atomic_uint n_holders; /* of the store */
+    atomic_uint n_searches, n_steps, n_items_max, n_prefill_max, n_found, n_begun, n_succeeded, n_suspected,
+        n_condemned, n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_displaced, n_resets, n_sequences;
 } stub_world;
 
 extern stub_world stub;

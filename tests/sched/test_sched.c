@@ -1,181 +1,10 @@
 /* The scheduler over an engine without a network (stub_engine.h): what clients are promised whatever the engine does. */
-#include "sched/stub_engine.h"
+#include "sched/stub_client.h"
 #include "support/support.h"
 
 #include "base/clock.h"
 
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* ---------------------------------------------------------------- a client */
-
-enum { OUT_MAX = 512 };
-
-typedef struct client {
-    pthread_mutex_t lock;
-    pthread_cond_t done_now;
-    uint32_t prompt[STUB_CTX];
-    uint32_t n_prompt;
-    uint32_t out[OUT_MAX];
-    uint32_t n_out, n_starts, n_cached, finish_after;
-    uint32_t only; /* steer every token to this one; 0: none */
-    bool done, cancel_at_first;
-    sched_ticket *ticket;
-    sched_result result;
-} client;
-
-/* All tokens of a client that wants one only. */
-static bool is_wanted(void *user, uint32_t id)
-{
-    const client *c = user;
-    return id == c->only;
-}
-
-static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_steer *steer)
-{
-    client *c = user;
-    (void)n_prompt;
-    pthread_mutex_lock(&c->lock);
-    if (c->only)
-        steer->choice = (engine_choice){ .greedy = true, .allows = is_wanted, .user = c };
-    c->n_starts++;
-    c->n_cached = n_cached;
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void on_token(void *user, const sched_token *token, sched_steer *steer)
-{
-    client *c = user;
-    pthread_mutex_lock(&c->lock);
-    c->out[c->n_out++] = token->id;
-    steer->finish = c->n_out == c->finish_after;
-    if (c->only)
-        steer->choice = (engine_choice){ .greedy = true, .allows = is_wanted, .user = c };
-    pthread_cond_broadcast(&c->done_now);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void on_done(void *user, const sched_result *result)
-{
-    client *c = user;
-    pthread_mutex_lock(&c->lock);
-    assert_false(c->done);
-    c->done = true;
-    c->result = *result;
-    pthread_cond_broadcast(&c->done_now);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static client *client_new(uint64_t seed, uint32_t n_prompt)
-{
-    client *c = calloc(1, sizeof *c);
-    test_random r = test_random_seeded(seed);
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->done_now, NULL);
-    c->n_prompt = n_prompt;
-    for (uint32_t i = 0; i < n_prompt; i++)
-        c->prompt[i] = test_random_below(&r, STUB_VOCAB);
-    return c;
-}
-
-static void client_free(client *c)
-{
-    sched_ticket_release(c->ticket);
-    pthread_mutex_destroy(&c->lock);
-    pthread_cond_destroy(&c->done_now);
-    free(c);
-}
-
-static sched_request request_of(client *c, uint32_t max_tokens)
-{
-    sched_request r = { .prompt = c->prompt,
-                        .n_prompt = c->n_prompt,
-                        .max_tokens = max_tokens,
-                        .sampling = engine_sampling_default(),
-                        .user = c,
-                        .on_start = on_start,
-                        .on_token = on_token,
-                        .on_done = on_done };
-    r.sampling.temperature = 0;
-    return r;
-}
-
-static void submit(sched *s, client *c, uint32_t max_tokens)
-{
-    const sched_request r = request_of(c, max_tokens);
-    assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
-}
-
-static void wait_done(client *c)
-{
-    pthread_mutex_lock(&c->lock);
-    while (!c->done)
-        pthread_cond_wait(&c->done_now, &c->lock);
-    pthread_mutex_unlock(&c->lock);
-}
-
-/* A new client that has got its answer. */
-static client *ask(sched *s, uint64_t seed, uint32_t n_prompt, uint32_t max_tokens)
-{
-    client *c = client_new(seed, n_prompt);
-    submit(s, c, max_tokens);
-    wait_done(c);
-    return c;
-}
-
-/* The output is what an engine that never failed would have said. */
-static void assert_right(const client *c, uint32_t n)
-{
-    uint32_t *all = malloc((c->n_prompt + n) * sizeof *all);
-    memcpy(all, c->prompt, c->n_prompt * sizeof *all);
-    assert_int_equal(c->n_out, n);
-    for (uint32_t i = 0; i < n; i++) {
-        all[c->n_prompt + i] = stub_next(all, c->n_prompt + i);
-        assert_int_equal(c->out[i], all[c->n_prompt + i]);
-    }
-    free(all);
-}
-
-static sched *open_sched(uint32_t n_slots)
-{
-    sched *s = NULL;
-    sched_options o = sched_options_default();
-    o.n_slots = n_slots;
-    o.prefill_chunk = 100;
-    o.prefill_quantum = 30;
-    o.min_cached_tokens = 64;
-    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
-    return s;
-}
-
-/* The only client goes, and the scheduler with it. */
-static void end(sched *s, client *c)
-{
-    client_free(c);
-    sched_close(s, 0);
-}
-
-static void put_checkpoint(uint32_t n_tokens)
-{
-    stub.has_store = true;
-    stub.checkpoint = n_tokens;
-}
-
-/* Items that hold this position fail, that many times. */
-static void break_at(uint32_t position, uint32_t times, ds4_status how)
-{
-    stub.fail_position = position;
-    stub.fail_times = times;
-    stub.item_status = how;
-}
-
-static int fresh_world(void **state)
-{
-    (void)state;
-    stub_reset();
-    return 0;
-}
 
 /* ---------------------------------------------------------------- tests */
 
@@ -318,6 +147,29 @@ static void a_trial_ends_with_the_first_chunk(void **state)
     end(s, c);
     assert_int_equal(stub.n_succeeded, 1);
     assert_int_equal(stub.n_condemned, 1);
+}
+
+/* F42: neither does the end of the program wait for it. What the disk keeps ends by itself, should it ever answer. */
+static void closing_does_not_wait_for_the_disk(void **state)
+{
+    (void)state;
+    put_checkpoint(150);
+    stub.search_hangs = true;
+    sched *s = open_sched(1);
+    client *c = client_new(60, 300);
+    submit(s, c, 10);
+    while (stub.n_searches == 0)
+        clock_sleep_us(1000);
+    sched_drain(s, 0);
+    assert_int_equal(c->result.finish, SCHED_FINISH_CANCELLED);
+    sched_close(s, 0);
+    assert_int_equal(stub.n_holders, 1); /* the thread that the disk keeps */
+    client_free(c);
+    stub.search_hangs = false;
+    while (stub.n_holders > 0)
+        clock_sleep_us(1000);
+    assert_int_equal(stub.n_found, stub.n_released);
+    assert_int_equal(stub.n_restored, 0);
 }
 
 /* F17: a disk that does not answer costs a request its checkpoint and a moment, nothing else. */
@@ -633,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup(a_restored_state_that_fails_is_condemned_inside_the_request, fresh_world),
         cmocka_unit_test_setup(a_trial_ends_with_the_first_chunk, fresh_world),
         cmocka_unit_test_setup(a_search_that_hangs_is_given_up, fresh_world),
+        cmocka_unit_test_setup(closing_does_not_wait_for_the_disk, fresh_world),
         cmocka_unit_test_setup(a_failure_of_the_retry_too_acquits_and_is_reported, fresh_world),
         cmocka_unit_test_setup(out_of_memory_retries_without_a_verdict, fresh_world),
         cmocka_unit_test_setup(a_failed_restore_goes_clean, fresh_world),

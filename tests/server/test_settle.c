@@ -69,6 +69,10 @@ static void a_waiting_request_takes_no_memory_for_its_body(void **state)
         assert_int_equal(buffer_append_text(&body, ",{\"role\":\"user\",\"content\":\"x\"}"), DS4_OK);
     assert_int_equal(buffer_append_text(&body, "]}"), DS4_OK);
     const size_t before = bytes_in_use();
+    if (before == 0) { /* a sanitizer's allocator, which does not tell */
+        buffer_free(&body);
+        skip();
+    }
     assert_true(read_body(&r, &body, &e));
     assert_true(bytes_in_use() - before > body.size);
     assert_true(request_settle(&r, &e));
