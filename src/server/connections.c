@@ -150,10 +150,10 @@ static bool make_room(connections *c, const connection_entry *e, cut *why)
         cut_off(c, other, *why);
     }
     *why = CUT_FULL;
-    if (n_open(c) >= c->n_max) { /* (2) */
+    if (n_open(c) >= c->n_max + CONNECTIONS_RESERVE) { /* (2) */
         other = first_to_go(c, NULL);
         if (!other)
-            return n_open(c) < c->n_max + CONNECTIONS_RESERVE; /* (4) */
+            return false;
         cut_off(c, other, *why);
     }
     return true;
@@ -227,7 +227,7 @@ void connections_body(connections *c, connection_entry *e, size_t n_bytes)
 bool connections_full(connections *c)
 {
     pthread_mutex_lock(&c->lock);
-    const bool full = n_open(c) > c->n_max;
+    const bool full = c->lists[STAGE_BUSY].n >= c->n_max;
     pthread_mutex_unlock(&c->lock);
     return full;
 }

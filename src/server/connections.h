@@ -13,13 +13,13 @@
  * (1) A head is complete within HEAD_S seconds of the connection's begin, the head of a later request within --write-timeout
  *     seconds of the answer before it; of a body come BODY_STEP bytes, or its end, in each --write-timeout seconds.
  *     What is late is cut off.
- * (2) There are at most --max-connections connections. One more cuts off another that is not BUSY: an idle one, else the one that
- *     has waited longest for its head, else for its body. So a client that sends its request at once is not kept out by any number
- *     of clients that do not.
+ * (2) There are at most --max-connections connections and CONNECTIONS_RESERVE more. One more cuts off another that is not BUSY: an
+ *     idle one, else the one that has waited longest for its head, else for its body. So a client that sends its request at once is
+ *     not kept out by any number of clients that do not.
  * (3) Of one address there are at most a quarter of them; one more cuts off another of the same address in the same way. Loopback
  *     addresses are exempt: a proxy and all local programs share them.
- * (4) If all are BUSY, CONNECTIONS_RESERVE more may come, for /health and /metrics; connections_full() tells that no more
- *     completions should be begun.
+ * (4) When --max-connections are BUSY, connections_full() tells that no more completions should be begun: the reserve is for
+ *     /health and /metrics.
  * (5) A connection is cut off by shutdown() of its socket, under `lock`; libmicrohttpd then ends it and calls
  *     connections_remove() before it closes the socket. So no descriptor is touched that may belong to another connection. */
 #ifndef SERVER_CONNECTIONS_H

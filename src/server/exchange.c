@@ -20,7 +20,6 @@ typedef struct exchange {
     size_t target_bytes; /* of the request's first line */
     bool target_has_nul; /* escaped */
     bool begun;          /* the head is complete */
-    bool answered;       /* a response is on its way */
     bool last;           /* of its connection */
     endpoint where;
     slice model_id;     /* of ENDPOINT_MODEL; a part of the path */
@@ -60,12 +59,10 @@ static void print_address(struct MHD_Connection *connection, char out[64])
         snprintf(out, 64, "unknown");
 }
 
-/* Nothing of it is the client's text. */
-static void log_refusal(exchange *x, struct MHD_Connection *connection, int status, const char *code, const char *param)
+/* May one more line be logged in this second? */
+static bool may_log(refusal_log *l)
 {
-    refusal_log *l = &x->s->refusals;
     const int64_t second = clock_monotonic_us() / 1000000;
-    char address[64];
     if (second != l->second) {
         if (l->n_left_out)
             log_info("requests refused without a line of their own n=%u", l->n_left_out);
@@ -73,9 +70,24 @@ static void log_refusal(exchange *x, struct MHD_Connection *connection, int stat
     }
     if (l->n == REFUSALS_LOGGED) {
         l->n_left_out++;
-        return;
+        return false;
     }
     l->n++;
+    return true;
+}
+
+void exchange_log_library_refusal(exchange_context *s, unsigned status)
+{
+    if (may_log(&s->refusals))
+        log_info("request refused request=none status=%u code=not_http", status);
+}
+
+/* Nothing of it is the client's text. */
+static void log_refusal(exchange *x, struct MHD_Connection *connection, int status, const char *code, const char *param)
+{
+    char address[64];
+    if (!may_log(&x->s->refusals))
+        return;
     print_address(connection, address);
     log_info("request refused request=%s from=%s method=%s endpoint=%s status=%d code=%s%s%s", x->id, address,
              x->method ? x->method : "other", route_name(x->where), status, code ? code : "none",
@@ -104,7 +116,6 @@ static enum MHD_Result queue(exchange *x, struct MHD_Connection *connection, int
 {
     if (!response)
         return MHD_NO;
-    x->answered = true;
     metrics_count(&x->s->metrics, x->where, status);
     const enum MHD_Result result = MHD_queue_response(connection, (unsigned)status, response);
     MHD_destroy_response(response);
@@ -441,8 +452,6 @@ void exchange_on_completed(void *user, struct MHD_Connection *connection, void *
     exchange *x = *state;
     if (!x)
         return;
-    if (!x->answered && code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-        log_refusal(x, connection, 400, "not_http", ""); /* by libmicrohttpd, which has answered */
     connections_idle(s->connections, entry_of(connection));
     if (x->st) {
         if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && stream_abandon(x->st))

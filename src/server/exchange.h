@@ -32,6 +32,9 @@ typedef struct exchange_context {
     refusal_log refusals;
 } exchange_context;
 
+/* libmicrohttpd has refused a request by itself, with this status. */
+void exchange_log_library_refusal(exchange_context *s, unsigned status);
+
 /* Callbacks for libmicrohttpd; `user` is the exchange_context. */
 void *exchange_on_target(void *user, const char *target, struct MHD_Connection *connection);
 enum MHD_Result exchange_on_request(void *user, struct MHD_Connection *connection, const char *path, const char *method,

@@ -45,10 +45,16 @@ server_options server_options_default(void)
                              .reply_reserve = 512 };
 }
 
+/* The line with which libmicrohttpd 0.9.75 announces that it refuses a request; its first argument is the status. */
+static const char library_refusal[] = "Error processing request (HTTP response code is %u";
+
 static void on_library_log(void *user, const char *format, va_list args)
 {
     char text[256];
-    (void)user;
+    if (strncmp(format, library_refusal, sizeof library_refusal - 1) == 0) {
+        exchange_log_library_refusal(user, va_arg(args, unsigned));
+        return;
+    }
     vsnprintf(text, sizeof text, format, args);
     text[strcspn(text, "\n")] = 0;
     log_debug("http %s", text);
@@ -107,10 +113,10 @@ static ds4_status start_daemon(server *s, ds4_error *err)
     exchange_context *x = &s->exchanges;
     s->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        exchange_on_request, x, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-        x->listener.fd, MHD_OPTION_URI_LOG_CALLBACK, exchange_on_target, x, MHD_OPTION_NOTIFY_COMPLETED,
-        exchange_on_completed, x, MHD_OPTION_NOTIFY_CONNECTION, exchange_on_connection, x,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
+        exchange_on_request, x, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, x, MHD_OPTION_LISTEN_SOCKET, x->listener.fd,
+        MHD_OPTION_URI_LOG_CALLBACK, exchange_on_target, x, MHD_OPTION_NOTIFY_COMPLETED, exchange_on_completed, x,
+        MHD_OPTION_NOTIFY_CONNECTION, exchange_on_connection, x, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HEADER_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)(s->options.connections_max + CONNECTIONS_RESERVE + CLOSING_CONNECTIONS),
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)s->options.write_timeout_s, MHD_OPTION_END);
     return s->daemon ? DS4_OK : ds4_fail(err, DS4_ERR_IO, "cannot start the HTTP server: %s", strerror(errno));
