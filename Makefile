@@ -15,7 +15,7 @@ SOAK_MINUTES ?= 30
 
 build/build.ninja: CMakePresets.json
 	@command -v cmake >/dev/null || { echo "ds4: cmake is missing; 'make deps' installs what the build needs" >&2; exit 1; }
-	cmake --preset release
+	cmake --preset release -DDS4_TESTS=OFF
 
 .PHONY: build
 build: build/build.ninja            ## the release build, programs in build/bin (the default)
@@ -45,6 +45,11 @@ mutants:                            ## apply small faults to the sources; a test
 	scripts/install-deps.sh test
 	scripts/test-deps.sh
 	build/test-env/python/bin/python3 tests/mutants/run.py $(ARGS)
+
+.PHONY: questions
+questions: build                    ## ask ds4-mini 200 plain questions in four ways; no answer may show the markup of tool calls
+	scripts/test-deps.sh
+	DS4_BUILD=build DS4_QUESTIONS=all build/test-env/python/bin/python3 tests/e2e/test_questions.py
 
 .PHONY: bench
 bench:                              ## tokens per second, and time to first token after a restart

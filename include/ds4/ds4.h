@@ -94,6 +94,7 @@ typedef struct ds4_result {
 } ds4_result;
 
 /* Answers a conversation whose last message is the user's; returns when the answer is complete.
+ * There are no tools here, so the token that begins a tool call is never sampled.
  * *result is the caller's to free with ds4_result_free(), also after an error (it holds what there was).
  * Errors: ARGUMENT (no message, too long: the text says the numbers), CANCELLED (on_text said stop, or ds4_close()),
  * STATE_BAD, NO_MEMORY. */

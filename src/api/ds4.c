@@ -145,6 +145,28 @@ static void on_event(void *user, const chat_event *event)
         t->stopped = !t->generation->on_text(t->generation->user, kind, event->text.data, event->text.size);
 }
 
+static const token_set *allowed_next(void *user)
+{
+    return chat_parser_allowed(user);
+}
+
+static bool may_follow(void *user, uint32_t id)
+{
+    return chat_parser_allows(user, id);
+}
+
+/* This API declares no tools, so the token of their blocks must not come. */
+static void steer_on(talk *t, sched_steer *steer)
+{
+    steer->choice = (engine_choice){ .allowed = allowed_next, .allows = may_follow, .user = t->parser };
+}
+
+static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_steer *steer)
+{
+    (void)n_prompt, (void)n_cached;
+    steer_on(user, steer);
+}
+
 static void on_token(void *user, const sched_token *token, sched_steer *steer)
 {
     talk *t = user;
@@ -152,6 +174,7 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
         t->no_memory = true;
     t->complete = t->verdict != CHAT_GO_ON;
     steer->finish = t->complete || t->stopped || t->no_memory;
+    steer_on(t, steer);
 }
 
 static void on_prefill(void *user, uint32_t n_done, uint32_t n_prompt)
@@ -260,6 +283,7 @@ ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, cons
                                   .max_tokens = generation->max_tokens,
                                   .sampling = engine_sampling_default(),
                                   .user = &t,
+                                  .on_start = on_start,
                                   .on_prefill = on_prefill,
                                   .on_token = on_token,
                                   .on_done = on_done };

@@ -100,7 +100,7 @@ out:
 void file_map_close(file_map *map)
 {
     if (map->bytes)
-        munmap((void *)map->bytes, map->size);
+        munmap((void *)(uintptr_t)map->bytes, map->size); /* const for readers, not for the system */
     if (map->fd >= 0)
         close(map->fd);
     *map = (file_map){ .fd = -1 };

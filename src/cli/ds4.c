@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "cli/common.h"
 #include "cli/dump.h"
+#include "cli/keyboard.h"
 #include "cli/options.h"
 #include "cli/startup.h"
 #include "cli/talk.h"
@@ -137,9 +138,9 @@ static int converse(settings *s, const char *prompt)
     if (s->common.log_level == LOG_WARNING)
         log_set_level(LOG_ERROR);
     /* The threads that start here inherit the mask: Ctrl-C must interrupt this thread, which waits for the keyboard. */
-    talk_block_interrupts(true);
+    keyboard_block_signals(true);
     const ds4_status opened = ds4_open(&d, &options, &err);
-    talk_block_interrupts(false);
+    keyboard_block_signals(false);
     log_set_level((log_level)s->common.log_level);
     if (opened != DS4_OK) {
         startup_complain(program, NULL, err.text);

@@ -79,6 +79,8 @@ static int read_options(settings *s, int argc, char **argv)
           &o->honor_sampling, 0, 0 },
         { OPTION_FLAG, "--no-dsml-grammar", NULL, NULL, "do not hold tool calls to their grammar", &o->no_grammar, 0,
           0 },
+        { OPTION_FLAG, "--tool-repair", NULL, NULL, "also read tool calls of ordinary text and of undeclared tools",
+          &o->tool_repair, 0, 0 },
         COMMON_STORE_OPTIONS(c),
         { OPTION_HEADING, "Other", NULL, NULL, NULL, NULL, 0, 0 },
         COMMON_LOG_OPTIONS(c, "what the log says (info)"),

@@ -88,12 +88,19 @@ void engine_sampler_note(engine_sampler *sampler, const uint32_t *ids, size_t n,
 /* What is asked of one token beyond the sampling options. Zeroed: nothing. */
 typedef struct engine_choice {
     bool greedy; /* the argmax, whatever the temperature */
-    /* Of a greedy choice: the argmax among the ids that it allows, or among all if it allows none. NULL: all. Called with
-     * `user`, most likely ids first, as a rule once. */
+    /* The constraint, called with `user`; NULL: every id may come next. An id outside the set gets no probability before
+     * anything is chosen or drawn, so what is left is renormalised. Of a set without a finite logit the lowest id is taken;
+     * an empty set is a fault of the caller and binds nothing. The set stays valid until the choice is made. */
+    const token_set *(*allowed)(void *user);
+    /* Is one id in that set? Asked of the likeliest ids of a greedy choice, so that the set is seldom built; needs `allowed`.
+     * NULL: the set is always built. */
     bool (*allows)(void *user, uint32_t id);
     void *user;
     /* n_near > 0: near_id, if no n_near others are more likely. */
     uint32_t near_id, n_near;
+    /* replace: where replaced_id would be chosen, replacement_id is. */
+    bool replace;
+    uint32_t replaced_id, replacement_id;
 } engine_choice;
 
 /* Picks from logits [n_vocab]. STATE_BAD when no logit is finite. */

@@ -12,7 +12,7 @@ enum {
     SELECT_MIN = 64,       /* candidates that are sorted at first */
     SELECT_MAX = 4096,     /* from here on sorting all is as fast as choosing the best */
     PENALTY_WINDOW = 4096, /* tokens that the repetition penalty looks back on */
-    ASKED_SINGLY = 8       /* ids of a greedy choice that are asked for before all are */
+    ASKED_SINGLY = 8       /* ids of a greedy choice that are asked for before the set is built */
 };
 
 struct engine_sampler {
@@ -248,25 +248,54 @@ static uint32_t draw(engine_sampler *s, uint32_t best)
     return candidate_id(c[n_kept - 1]);
 }
 
-/* Step 4, of a greedy choice: the best id that is allowed. That is nearly always the best of all, so the likely ones are
- * asked for one by one, and the whole vocabulary only after that. Spoils the scratch; *best stays if none is allowed. */
+/* Step 4: what the set does not hold gets no probability. False if nothing finite is left. */
+static bool apply_set(engine_sampler *s, const token_set *set, uint32_t *best)
+{
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        if (i % 64 == 0 && i + 64 <= set->n_ids && set->words[i / 64] == UINT64_MAX)
+            i += 63; /* most sets hold nearly everything */
+        else if (!token_set_has(set, i))
+            s->logits[i] = -INFINITY;
+    return best_of(s->logits, s->n_vocab, best);
+}
+
+/* Nothing that is allowed has a finite logit: the lowest id of the set; *best stays if the set is empty. */
+static void lowest_of(const engine_sampler *s, const token_set *set, uint32_t *best)
+{
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        if (token_set_has(set, i)) {
+            *best = i;
+            return;
+        }
+}
+
+/* The best id that is allowed. That is nearly always the best of all, so the likely ones are asked for one by one before the
+ * set is built. Spoils the scratch. */
 static void best_allowed(engine_sampler *s, const engine_choice *choice, uint32_t *best)
 {
     uint32_t id = *best;
-    for (int i = 0; i < ASKED_SINGLY; i++) {
+    for (int i = 0; choice->allows && i < ASKED_SINGLY; i++) {
         if (choice->allows(choice->user, id)) {
             *best = id;
             return;
         }
         s->logits[id] = -INFINITY;
         if (!best_of(s->logits, s->n_vocab, &id))
-            return;
+            break;
     }
-    for (uint32_t i = 0; i < s->n_vocab; i++)
-        if (isfinite(s->logits[i]) && !choice->allows(choice->user, i))
-            s->logits[i] = -INFINITY;
-    if (best_of(s->logits, s->n_vocab, &id))
-        *best = id;
+    const token_set *set = choice->allowed(choice->user);
+    if (!apply_set(s, set, best))
+        lowest_of(s, set, best);
+}
+
+/* Steps 6-11 among what is allowed. */
+static uint32_t draw_allowed(engine_sampler *s, const engine_choice *choice, uint32_t best)
+{
+    const token_set *set = choice->allowed ? choice->allowed(choice->user) : NULL;
+    if (!set || apply_set(s, set, &best))
+        return draw(s, best);
+    lowest_of(s, set, &best);
+    return best;
 }
 
 static bool is_near(const engine_sampler *s, const engine_choice *choice)
@@ -287,15 +316,17 @@ ds4_status engine_sampler_pick(engine_sampler *s, const float *logits, const eng
     change_logits(s, logits);
     if (!best_of(s->logits, s->n_vocab, &best))
         return ds4_fail(err, DS4_ERR_STATE_BAD, "no finite logit among %u", s->n_vocab);
-    const bool near = is_near(s, choice);
-    if (near)
-        best = choice->near_id;
-    else if (choice->greedy && choice->allows)
-        best_allowed(s, choice, &best);
-    if (near || choice->greedy || o->temperature <= 0 || o->top_k == 1 || o->top_p <= 0)
+    if (is_near(s, choice)) {
+        *id = choice->near_id;
+    } else if (choice->greedy || o->temperature <= 0 || o->top_k == 1 || o->top_p <= 0) {
+        if (choice->allowed)
+            best_allowed(s, choice, &best);
         *id = best;
-    else
-        *id = draw(s, best);
+    } else {
+        *id = draw_allowed(s, choice, best);
+    }
+    if (choice->replace && *id == choice->replaced_id)
+        *id = choice->replacement_id;
     return DS4_OK;
 }
 

@@ -280,6 +280,20 @@ void kv_disk_list(kv_disk *d, const char *folder, kv_visit_fn *visit, void *user
     closedir(dir);
 }
 
+void kv_disk_object_folders(kv_disk *d, struct timespec changed[256])
+{
+    const int root = kv_disk_root(d);
+    for (int i = 0; i < 256; i++) {
+        char folder[8];
+        struct stat about;
+        snprintf(folder, sizeof folder, "o/%02x", (unsigned)i);
+        const bool there = root >= 0 && fstatat(root, folder, &about, AT_SYMLINK_NOFOLLOW) == 0;
+        changed[i] = there ? about.st_mtim : (struct timespec){ 0 };
+    }
+    if (root >= 0)
+        close(root);
+}
+
 uint64_t kv_disk_free_bytes(kv_disk *d, uint64_t *total)
 {
     struct statvfs about;

@@ -112,6 +112,9 @@ ds4_status kv_disk_read(int fd, uint64_t offset, void *out, size_t size, const c
 typedef bool kv_visit_fn(void *user, const char *folder, const char *name);
 void kv_disk_list(kv_disk *d, const char *folder, kv_visit_fn *visit, void *user);
 
+/* When each folder o/00 .. o/ff last got or lost an entry; zero: it is not there. */
+void kv_disk_object_folders(kv_disk *d, struct timespec changed[256]);
+
 uint64_t kv_disk_free_bytes(kv_disk *d, uint64_t *total); /* of the file system; 0 if it cannot be said */
 bool kv_disk_stat(kv_disk *d, const char *name, struct stat *out);
 

@@ -27,7 +27,7 @@ typedef struct search {
     uint64_t now_ns;
     kv_key *keys;                    /* [n_keys] of the prompt's whole segments */
     size_t n_keys, stem;             /* stem: leading segments that seem to be there */
-    candidate found[CANDIDATES_MAX]; /* longest first */
+    candidate found[CANDIDATES_MAX]; /* on one segment, longest first */
     size_t n_found;
     const char *why;
     bool hopeless;     /* what stopped one candidate stops all of them */
@@ -47,8 +47,8 @@ static ds4_status name_segments(search *q, ds4_error *err)
     return DS4_OK;
 }
 
-/* Lookups are right before the index is complete, but may miss: wait a little. */
-static void wait_for_index(kv_store *s, int64_t deadline_us)
+/* Lookups are right before the index is complete, but may miss: wait a little. False: it is not complete. */
+static bool wait_for_index(kv_store *s, int64_t deadline_us)
 {
     int64_t until_us = clock_monotonic_us() + SCAN_WAIT_US;
     if (deadline_us && deadline_us < until_us)
@@ -56,7 +56,9 @@ static void wait_for_index(kv_store *s, int64_t deadline_us)
     pthread_mutex_lock(&s->lock);
     while (!s->scanned && !atomic_load(&s->leaving) && clock_cond_wait(&s->changed, &s->lock, until_us))
         continue;
+    const bool scanned = s->scanned;
     pthread_mutex_unlock(&s->lock);
+    return scanned;
 }
 
 static bool is_there(kv_store *s, const kv_key *key, uint16_t kind)
@@ -74,43 +76,51 @@ static bool is_there(kv_store *s, const kv_key *key, uint16_t kind)
     return kv_disk_stat(&s->disk, name, &about);
 }
 
-static void keep(search *q, const kv_object *o)
+static void find_stem(search *q)
 {
-    size_t at = q->n_found < CANDIDATES_MAX ? q->n_found++ : CANDIDATES_MAX;
-    if (at == CANDIDATES_MAX && q->found[--at].end >= o->end)
-        return;
-    for (; at > 0 && q->found[at - 1].end < o->end; at--)
-        q->found[at] = q->found[at - 1];
-    q->found[at] = (candidate){ o->key, o->parent, o->begin, o->end };
-}
-
-/* Under the lock. Does the object name a beginning of the prompt that may be restored? */
-static bool is_candidate(const search *q, const kv_object *o)
-{
-    const kv_store *s = q->s;
-    const size_t depth = (size_t)(o->begin / s->options.segment_tokens);
-    if (o->kind != KV_KIND_FRONTIER || o->excluded || o->doubtful_until_ns > q->now_ns || o->end > q->n ||
-        (o->end == q->n && !o->logits) || o->end < q->min_tokens || depth > q->stem)
-        return false;
-    const kv_key *stem = depth ? &q->keys[depth - 1] : &s->root;
-    if (!hash_key_equal(&o->parent, stem))
-        return false;
-    const kv_key key = kv_key_frontier(&s->secret, stem, q->tokens + o->begin, (size_t)(o->end - o->begin));
-    return hash_key_equal(&key, &o->key);
-}
-
-static void collect(search *q)
-{
-    kv_store *s = q->s;
-    while (q->stem < q->n_keys && is_there(s, &q->keys[q->stem], KV_KIND_SEGMENT))
+    while (q->stem < q->n_keys && is_there(q->s, &q->keys[q->stem], KV_KIND_SEGMENT))
         q->stem++;
     q->why = q->stem ? "no-frontier" : "no-stem";
+}
+
+/* Under the lock. The frontier of that name as a candidate, if it may be restored. */
+static void consider(search *q, const kv_key *key, const kv_key *stem, uint64_t end)
+{
+    const kv_object *o = kv_index_find(&q->s->index, key);
+    if (o && o->kind == KV_KIND_FRONTIER && !o->excluded && o->doubtful_until_ns <= q->now_ns && o->end == end &&
+        (end < q->n || o->logits))
+        q->found[q->n_found++] = (candidate){ *key, *stem, o->begin, end };
+}
+
+/* The frontiers on the first `depth` segments, longest first. Each position of the prompt has one possible name, so the work
+ * depends on the prompt, not on how many conversations begin alike. */
+static ds4_status collect(search *q, size_t depth, ds4_error *err)
+{
+    enum { AT_ONCE = 256 };
+    kv_store *s = q->s;
+    const size_t N = s->options.segment_tokens, begin = depth * N;
+    const size_t last = q->n - begin < N ? q->n - begin : N - 1;
+    const size_t first = q->min_tokens > begin ? (size_t)(q->min_tokens - begin) : 0;
+    const kv_key *stem = depth ? &q->keys[depth - 1] : &s->root;
+    q->n_found = 0;
     pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < s->index.n_slots; i++)
-        for (const kv_object *o = s->index.slots[i]; o; o = o->next)
-            if (is_candidate(q, o))
-                keep(q, o);
+    const bool any = first <= last && kv_index_frontiers_on(&s->index, stem) > 0;
     pthread_mutex_unlock(&s->lock);
+    if (!any)
+        return DS4_OK;
+    kv_key *names = malloc((last - first + 1) * sizeof *names);
+    if (!names)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for a lookup");
+    kv_key_frontiers(&s->secret, stem, q->tokens + begin, first, last, names);
+    size_t left = last - first + 1;
+    while (left > 0 && q->n_found < CANDIDATES_MAX) {
+        pthread_mutex_lock(&s->lock);
+        for (int i = 0; i < AT_ONCE && left > 0 && q->n_found < CANDIDATES_MAX; i++, left--)
+            consider(q, &names[left - 1], stem, begin + first + left - 1);
+        pthread_mutex_unlock(&s->lock);
+    }
+    free(names);
+    return DS4_OK;
 }
 
 /* ---- reading ---- */
@@ -277,12 +287,10 @@ static ds4_status try_candidate(kv_plan **out, search *q, const candidate *c, co
     return status;
 }
 
-static ds4_status try_candidates(kv_plan **out, search *q, ds4_error *err)
+/* NOT_FOUND, CORRUPT, IO: none of the candidates could be restored, try shorter ones. */
+static ds4_status try_candidates(kv_plan **out, search *q, kv_key *scratch, ds4_error *err)
 {
-    kv_key *scratch = malloc((q->n_keys + 1) * sizeof *scratch);
     ds4_status status = DS4_ERR_NOT_FOUND;
-    if (!scratch)
-        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for a lookup");
     for (size_t i = 0; i < q->n_found; i++) {
         const candidate *c = &q->found[i];
         if (c->begin / q->s->options.segment_tokens > q->stem)
@@ -294,6 +302,27 @@ static ds4_status try_candidates(kv_plan **out, search *q, ds4_error *err)
         }
         status = try_candidate(out, q, c, &name, err);
         if (status == DS4_OK || status == DS4_ERR_CANCELLED || status == DS4_ERR_NO_MEMORY || q->hopeless)
+            break;
+    }
+    return status;
+}
+
+/* From the deepest segment down, until something can be restored. */
+static ds4_status search_down(kv_plan **out, search *q, ds4_error *err)
+{
+    kv_key *scratch = malloc((q->n_keys + 1) * sizeof *scratch);
+    ds4_status status = DS4_ERR_NOT_FOUND;
+    if (!scratch)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for a lookup");
+    find_stem(q);
+    for (size_t depth = q->stem + 1; depth-- > 0;) {
+        if (depth > q->stem) /* it became shorter: a segment was damaged */
+            continue;
+        const ds4_status collected = collect(q, depth, err);
+        const ds4_status tried = collected == DS4_OK ? try_candidates(out, q, scratch, err) : collected;
+        if (tried != DS4_ERR_NOT_FOUND || status == DS4_ERR_NOT_FOUND)
+            status = tried;
+        if (*out || status == DS4_ERR_CANCELLED || status == DS4_ERR_NO_MEMORY || q->hopeless)
             break;
     }
     free(scratch);
@@ -342,15 +371,18 @@ ds4_status kv_plan_find(kv_plan **out, kv_store *s, const uint32_t *tokens, size
                  .why = "short" };
     const int64_t begin_us = clock_monotonic_us();
     *out = NULL;
-    wait_for_index(s, deadline_us);
+    const bool scanned = wait_for_index(s, deadline_us);
     const char *why = obstacle(s);
     ds4_status status = name_segments(&q, err);
-    if (why)
-        q.why = why;
-    else if (status == DS4_OK && n >= q.min_tokens)
-        collect(&q);
-    if (status == DS4_OK)
-        status = try_candidates(out, &q, err);
+    if (status == DS4_OK && (why || n < q.min_tokens)) {
+        q.why = why ? why : q.why;
+        status = DS4_ERR_NOT_FOUND;
+    }
+    if (status == DS4_OK) {
+        if (scanned)
+            kv_scan_new(s, deadline_us); /* other servers on this directory may have saved more */
+        status = search_down(out, &q, err);
+    }
     note_result(s, *out, clock_monotonic_us() - begin_us);
     if (status != DS4_OK) {
         log_info("kv miss n=0 prompt=%zu common=%zu why=%s next=segment-%zu identity=ok", n,

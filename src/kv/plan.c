@@ -108,32 +108,26 @@ static void forget_intent(kv_plan *p)
     kv_intent_withdraw(p->store, &p->intent);
 }
 
-/* Under the lock: object i of the plan as the index has it; the frontier is the last. NULL: it is gone. */
-static kv_object *object_at(const kv_plan *p, uint64_t i)
+/* The key of object i of the plan; the frontier is the last. */
+static const kv_key *key_at(const kv_plan *p, uint64_t i)
 {
-    return kv_index_find(&p->store->index, i < p->n_segments ? &p->segments[i].header.key : &p->frontier.header.key);
+    return i < p->n_segments ? &p->segments[i].header.key : &p->frontier.header.key;
 }
 
 /* Whether lookups may offer the plan's objects. */
 static void exclude(kv_plan *p, bool excluded)
 {
     pthread_mutex_lock(&p->store->lock);
-    for (uint64_t i = 0; i <= p->n_segments; i++) {
-        kv_object *o = object_at(p, i);
-        if (o)
-            o->excluded = excluded;
-    }
+    for (uint64_t i = 0; i <= p->n_segments; i++)
+        kv_index_suspect(&p->store->index, key_at(p, i), excluded);
     pthread_mutex_unlock(&p->store->lock);
 }
 
 void kv_plan_hold(kv_plan *p, int delta)
 {
     pthread_mutex_lock(&p->store->lock);
-    for (uint64_t i = 0; i <= p->n_segments; i++) {
-        kv_object *o = object_at(p, i);
-        if (o && (delta > 0 || o->references > 0)) /* it may have gone, and been made anew, meanwhile */
-            o->references = (uint32_t)((int64_t)o->references + delta);
-    }
+    for (uint64_t i = 0; i <= p->n_segments; i++)
+        kv_index_hold(&p->store->index, key_at(p, i), delta);
     pthread_mutex_unlock(&p->store->lock);
 }
 

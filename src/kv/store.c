@@ -115,9 +115,19 @@ void kv_directory_renewed(kv_store *s)
 {
     kv_store_record there;
     ds4_error err = { 0 };
+    kv_index *old = malloc(sizeof *old); /* freeing it takes too long for the lock */
     pthread_mutex_lock(&s->lock);
-    kv_index_clear(&s->index);
+    if (old)
+        *old = s->index;
+    else
+        kv_index_free(&s->index);
+    s->index = (kv_index){ 0 };
+    memset(s->listings, 0, sizeof s->listings);
+    s->metrics.foreign_bytes = 0;
     pthread_mutex_unlock(&s->lock);
+    if (old)
+        kv_index_free(old);
+    free(old);
     /* Names follow from the salt: with our record the next start finds what this process goes on writing. */
     if (!s->disk.read_only && write_record(s, &s->record, &err) != DS4_OK)
         log_warning("kv store record not written: %s", err.text);
@@ -142,8 +152,8 @@ static void start_threads(kv_store *s)
 /* What is left when no thread runs. */
 static void free_store(kv_store *s)
 {
-    kv_index_clear(&s->index);
-    free(s->verdicts.list);
+    kv_index_free(&s->index);
+    kv_verdicts_free(&s->verdicts);
     kv_disk_close(&s->disk);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);

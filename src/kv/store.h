@@ -3,7 +3,7 @@
  *   chain.c    names of tokens         draft.c  images to save            writer.c  the thread that publishes them
  *   find.c     looking for a prefix    read.c   the ladder V1..V8         plan.c    what was found, in use and on trial
  *   verdict.c  negative memory         intent.c what is being tried     small.c   records, and whose writer lives
- *   index.c    what is there           evict.c  what must go              sweep.c   what is left over
+ *   index.c    what is there (heap.c)  evict.c  what must go              sweep.c   what is left over
  *   scan.c     the index at start      disk.c   the directory             publish.c how an object gets its name
  *   layout.c   what objects must hold  header.c, record.c  bytes          key.c     names
  *
@@ -13,60 +13,93 @@
 
 #include "kv/disk.h"
 #include "kv/header.h"
+#include "kv/heap.h"
 #include "kv/key.h"
 #include "kv/record.h"
 
 #include <pthread.h>
 
-/* ---- index: index.c; all of it under the store's lock ---- */
+/* ---- index: index.c; all of it under the store's lock, and no call takes longer than a stem is long ---- */
 typedef struct kv_object {
-    struct kv_object *next; /* in its slot */
-    kv_key key, parent;
-    hash_digest digest;
-    uint16_t kind;
+    kv_heap_node node;        /* first: see kv/heap.h */
+    kv_heap *heap;            /* the one it is in; NULL: it may not be evicted */
+    struct kv_object *next;   /* in its slot */
+    struct kv_object *parent; /* the segment below it, known or not; NULL if this one is not known */
+    kv_key key;
+    bool known; /* false: only a name that children refer to */
     bool logits;
     bool excluded;              /* not to be used or written: suspected, or a file that could not be removed */
     uint64_t doubtful_until_ns; /* not to be used before: perhaps a process died over it (intent.c) */
-    uint64_t begin, end, bytes, created_ns, writer, lineage, cost_us;
+    uint16_t kind;
+    hash_digest digest;
+    uint64_t begin, end, bytes, created_ns, lineage, cost_us;
     double hits_short, hits_long; /* decayed to hit_ns */
     uint64_t hit_ns;
-    uint32_t references; /* of plans */
-    uint32_t n_children; /* segments and frontiers on top of this segment */
+    uint32_t references;              /* of plans, and of the writer */
+    uint32_t n_children, n_frontiers; /* on top of this segment; frontiers among the children */
 } kv_object;
 
-typedef struct kv_index {
+enum { KV_SHELVES = 256 }; /* by the first byte of the key, like the folders on the disk */
+
+typedef struct kv_shelf {
     kv_object **slots; /* [n_slots], a power of two */
     size_t n_slots, n;
-    uint64_t bytes;
+    kv_heap young, leaves; /* what may be evicted: by age, and once it is old enough, by value */
+} kv_shelf;
+
+typedef struct kv_index {
+    kv_shelf shelves[KV_SHELVES];
+    size_t n;
+    uint64_t bytes, ranked_ns;
 } kv_index;
 
 kv_object *kv_index_find(const kv_index *index, const kv_key *key);
 bool kv_index_add(kv_index *index, const kv_header *header); /* or updates it; false: no memory */
-/* Counts all children anew, after objects were added in no order. Objects added later come after their parents. */
-void kv_index_recount(kv_index *index);
 void kv_index_remove(kv_index *index, const kv_key *key);
 /* Not to be offered or written again; remembered even if it was not known. */
 void kv_index_exclude(kv_index *index, const kv_key *key, uint16_t kind);
-void kv_index_clear(kv_index *index);
+/* Whether lookups may offer it; nothing if it is not known. */
+void kv_index_suspect(kv_index *index, const kv_key *key, bool excluded);
+/* An object with references is not evicted. */
+void kv_index_hold(kv_index *index, const kv_key *key, int delta);
+void kv_index_free(kv_index *index);                                     /* takes long: not under the lock */
 void kv_index_hit(kv_index *index, const kv_key *key, uint64_t time_ns); /* and its whole stem */
+size_t kv_index_frontiers_on(const kv_index *index, const kv_key *stem);
+/* The least valuable object that may go; *out NULL: there is none. False: call again, it would take too long at once. */
+bool kv_index_victim(kv_index *index, uint64_t now_ns, uint64_t min_age_ns, kv_object **out);
+/* Values fall at different speeds: the order of the leaves on one shelf, anew. */
+void kv_index_rank(kv_index *index, uint8_t shelf, uint64_t now_ns);
 double kv_object_score(const kv_object *object, uint64_t now_ns);
 /* The score that an object would have right after being written. */
 double kv_fresh_score(uint16_t kind, uint64_t cost_us, uint64_t bytes);
 
 /* ---- negative memory: verdict.c; all of it under the store's lock ---- */
-enum { VERDICTS_MAX = 4096, LINEAGES_MAX = 64, BREAKER_VERDICTS = 3 };
+enum { VERDICTS_MAX = 4096, VERDICT_SLOTS = 4096, LINEAGES_MAX = 64, BREAKER_VERDICTS = 3 };
 
 /* (F48) What was written from states of this lineage since then descends from a condemned restore. */
 typedef struct kv_bad_lineage {
     uint64_t lineage, since_ns;
 } kv_bad_lineage;
 
+typedef struct kv_remembered {
+    kv_heap_node node; /* by time */
+    struct kv_remembered *next;
+    kv_verdict verdict;
+} kv_remembered;
+
 typedef struct kv_verdicts {
-    kv_verdict *list; /* [n], unordered */
-    size_t n, capacity;
+    kv_remembered *slots[VERDICT_SLOTS];   /* by key */
+    kv_heap by_time;                       /* the oldest is on top */
     kv_bad_lineage lineages[LINEAGES_MAX]; /* the last ones, a ring */
     size_t n_lineages;                     /* ever */
 } kv_verdicts;
+
+/* ---- what was read of o/xx: scan.c; under the store's lock ---- */
+typedef struct kv_listing {
+    struct timespec changed; /* of the folder, when it was listed; zero: list it anew, and read all */
+    bool settled;            /* long enough ago that a later change must show in its time */
+    uint64_t foreign_bytes;
+} kv_listing;
 
 /* ---- stems: chain.c ---- */
 
@@ -120,6 +153,7 @@ struct kv_store {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     kv_index index;
+    kv_listing listings[KV_SHELVES];
     kv_verdicts verdicts;
     kv_metrics metrics;
     kv_draft *head, *tail; /* the writer's queue */
@@ -184,11 +218,13 @@ struct kv_chain {
 void kv_refresh_figures(kv_store *s); /* asks the disk */
 void *kv_writer_main(void *store);
 void *kv_scanner_main(void *store);
-bool kv_make_room(kv_store *s, uint16_t kind, uint64_t bytes, uint64_t cost_us, kv_drop *why); /* writer thread */
+/* Evicts until the draft fits, but nothing that it stands on. False: it is worth less than what is there. Writer thread. */
+bool kv_make_room(kv_store *s, const kv_draft *draft, kv_drop *why);
 void kv_draft_free(kv_draft *draft);
 void kv_count_drop(kv_store *s, kv_drop why);
 
 void kv_verdicts_load(kv_store *s);
+void kv_verdicts_free(kv_verdicts *all);
 /* Takes the lock. The first asks memory; the second also the disk, where other servers write. */
 bool kv_is_condemned(kv_store *s, const kv_key *key, const hash_digest *digest);
 bool kv_was_condemned(kv_store *s, const kv_key *key, const hash_digest *digest);
@@ -213,6 +249,8 @@ void kv_trim_quarantine(kv_store *s);
 /* The directory is another one, or empty: what was known about its files is void. Writer thread, or a read-only store. */
 void kv_directory_renewed(kv_store *s);
 void kv_scan(kv_store *s); /* reads every header into the index */
+/* Looks for what other servers have written since; gives up at deadline_us (0: never). Helper threads. */
+void kv_scan_new(kv_store *s, int64_t deadline_us);
 
 uint64_t kv_now_ns(void); /* wall clock, with the fault point `clock` */
 

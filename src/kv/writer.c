@@ -276,8 +276,7 @@ static ds4_status settle(kv_store *s, kv_draft *d, const kv_header *h, ds4_error
             kv_verdict_lift(s, &d->key, &h->payload); /* condemned, but nobody could move it */
             return DS4_OK;
         }
-        if (!kv_make_room(s, d->extent.kind, d->image_bytes, d->info.cost_us, &why) ||
-            (what != STANDING_NONE && !clear_name(s, d, what))) {
+        if (!kv_make_room(s, d, &why) || (what != STANDING_NONE && !clear_name(s, d, what))) {
             kv_count_drop(s, why);
             return DS4_OK;
         }

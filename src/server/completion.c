@@ -4,7 +4,6 @@
 #include "server/answer.h"
 #include "server/messages.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,17 +78,30 @@ bool completion_heartbeat(stream *st, bool event)
 
 /* --- the scheduler's callbacks: engine thread ------------------------------------------------------------------------------- */
 
-/* May `id` come next? Of the grammar of tool blocks. */
+static const token_set *allowed_next(void *user)
+{
+    return chat_parser_allowed(user);
+}
+
 static bool may_follow(void *user, uint32_t id)
 {
     return chat_parser_allows(user, id);
 }
 
-/* Reasoning must leave room for an answer (3.7), and ends where a tool block begins (3.4); a call that must come is opened for
- * the model (4.11). */
+static bool needs_call(const chat_request *r)
+{
+    return r->n_tools > 0 && (r->choice == CHOICE_REQUIRED || r->choice == CHOICE_NAMED);
+}
+
+/* Reasoning must leave room for an answer (3.7), and ends where a tool block begins (3.4) or, if a call must come, where the
+ * model would end its turn; that call is then opened for the model (4.11). */
 static void steer_on(completion *c, sched_steer *steer)
 {
     const server_options *o = c->context.options;
+    const text_tokenizer *t = engine_tokenizer(c->context.engine);
+    steer->choice = (engine_choice){
+        .greedy = chat_parser_wants_greedy(c->parser), .allowed = allowed_next, .allows = may_follow, .user = c->parser
+    };
     if (chat_parser_in_reasoning(c->parser)) {
         const uint32_t used = chat_parser_n_reasoning_tokens(c->parser), max = c->request.max_tokens;
         const uint32_t budget = c->request.think_budget;
@@ -102,15 +114,16 @@ static void steer_on(completion *c, sched_steer *steer)
             ++*c->context.n_escapes;
         }
         steer->force = far || reserve || escape;
-        steer->force_id = text_special_id(engine_tokenizer(c->context.engine), TEXT_THINK_END);
-        if (over)
-            steer->choice = (engine_choice){ .near_id = steer->force_id, .n_near = NEAR_RANK };
+        steer->force_id = text_special_id(t, TEXT_THINK_END);
+        steer->choice.near_id = steer->force_id;
+        steer->choice.n_near = over ? NEAR_RANK : 0;
+        steer->choice.replace = needs_call(&c->request);
+        steer->choice.replaced_id = text_special_id(t, TEXT_EOS);
+        steer->choice.replacement_id = steer->force_id;
     } else if (c->n_forced < c->forced.n) {
+        chat_parser_expect_block(c->parser);
         steer->force = true;
         steer->force_id = c->forced.ids[c->n_forced++];
-    } else {
-        steer->choice =
-            (engine_choice){ .greedy = chat_parser_wants_greedy(c->parser), .allows = may_follow, .user = c->parser };
     }
 }
 
@@ -199,10 +212,10 @@ static const char *finish_word(completion *c, const sched_result *r, http_error 
     case CHAT_OUTCOME_TOOL_CALLS: return "tool_calls";
     case CHAT_OUTCOME_LENGTH: return "length";
     case CHAT_OUTCOME_BROKEN:
-        if (!c->request.stream)
-            return "stop"; /* the calls that were completed are in the answer */
-        refuse(e, 500, "internal_error", NULL, "the model wrote a tool call that cannot be understood");
-        return "error";
+        ++*c->context.n_broken_calls;
+        refuse(e, 500, "broken_tool_call", NULL,
+               "the model wrote a tool call that cannot be read; nothing of this answer may be executed");
+        return "broken_tool_call";
     default: return "stop";
     }
 }
@@ -278,6 +291,7 @@ static bool render(completion *c, chat_rendered *about, http_error *e)
     return status == DS4_OK || refuse_status(e, status, err.text);
 }
 
+/* tool_choice "none" leaves the tools in the prompt, whose beginning stays the same, and forbids their blocks (2.4). */
 static bool allows_calls(const chat_request *r)
 {
     return r->n_tools > 0 && r->choice != CHOICE_NONE;
@@ -305,26 +319,8 @@ static bool prepare_opening(completion *c, http_error *e)
     if (status == DS4_OK)
         status = text_encode_spans(engine_tokenizer(c->context.engine), &spans, &c->forced, NULL);
     text_spans_free(&spans);
-    c->n_forced = r->choice == CHOICE_REQUIRED || r->choice == CHOICE_NAMED ? 0 : c->forced.n;
+    c->n_forced = needs_call(r) ? 0 : c->forced.n;
     return status == DS4_OK || refuse_memory(e);
-}
-
-/* tool_choice "none" leaves the tools in the prompt, whose beginning stays the same, and forbids the token of their blocks
- * (2.4). */
-static bool forbid_calls(chat_request *r, uint32_t mark, http_error *e)
-{
-    const uint32_t n = r->sampling.n_biases;
-    if (r->n_tools == 0 || r->choice != CHOICE_NONE)
-        return true;
-    engine_bias *biases = arena_alloc_array(&r->memory, n + 1, sizeof *biases);
-    if (!biases)
-        return refuse_memory(e);
-    if (n)
-        memcpy(biases, r->sampling.biases, n * sizeof *biases);
-    biases[n] = (engine_bias){ mark, -INFINITY };
-    r->sampling.biases = biases;
-    r->sampling.n_biases = n + 1;
-    return true;
 }
 
 /* Where a later request will probably leave this prompt: before the last user turn, and before the last token, which
@@ -385,7 +381,6 @@ static bool read_request(completion *c, http_error *e)
     chat_rendered rendered = { 0 };
     bool good =
         request_read(&c->request, buffer_slice(&c->body.bytes), context->options, about->n_ctx, about->n_vocab, e) &&
-        forbid_calls(&c->request, text_special_id(engine_tokenizer(context->engine), TEXT_DSML), e) &&
         render(c, &rendered, e) && request_settle(&c->request, e) && prepare_opening(c, e);
     if (good && c->n_forced < c->forced.n && !rendered.thinking_open) {
         c->in_prompt = true;
@@ -396,6 +391,7 @@ static bool read_request(completion *c, http_error *e)
         const chat_parser_options options = { .thinking_open = rendered.thinking_open,
                                               .allow_tools = allows_calls(&c->request),
                                               .grammar = !context->options->no_grammar,
+                                              .repair = context->options->tool_repair,
                                               .one_call = one_call(&c->request),
                                               .profile = context->options->profile,
                                               .tools = named ? named : c->request.tools,

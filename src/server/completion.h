@@ -10,10 +10,11 @@ typedef struct completion_context {
     engine *engine;
     sched *sched;
     const server_options *options;
-    const char *model_name;      /* echoed when a request names none */
-    const char *fingerprint;     /* system_fingerprint */
-    size_t piece_bytes_max;      /* of the longest token */
-    _Atomic uint64_t *n_escapes; /* counts reasoning that was closed because a tool block was opened inside it */
+    const char *model_name;           /* echoed when a request names none */
+    const char *fingerprint;          /* system_fingerprint */
+    size_t piece_bytes_max;           /* of the longest token */
+    _Atomic uint64_t *n_escapes;      /* counts reasoning that was closed because a tool block was opened inside it */
+    _Atomic uint64_t *n_broken_calls; /* counts answers that failed because a tool block cannot be read */
 } completion_context;
 
 /* A stream that answers `taken`, which is taken over. One reference, the caller's. NULL: no memory. */

@@ -70,12 +70,14 @@ static void print_requests(printer *p, metrics *m)
           (double)m->escapes);
 }
 
-static void print_work(printer *p, const sched_metrics *m)
+/* The scheduler counts an answer whose tool call broke as done. */
+static void print_work(printer *p, const sched_metrics *m, uint64_t n_broken_calls)
 {
     gauge(p, "active_requests", "Requests that are computed now.", (double)m->n_running);
     gauge(p, "queued_requests", "Requests that wait for a sequence.", (double)m->n_queued);
     head(p, "requests_finished_total", "counter", "Requests by how they ended.");
-    sample(p, "requests_finished_total", "{reason=\"done\"}", (double)m->finished_total);
+    sample(p, "requests_finished_total", "{reason=\"done\"}", (double)(m->finished_total - n_broken_calls));
+    sample(p, "requests_finished_total", "{reason=\"broken_tool_call\"}", (double)n_broken_calls);
     sample(p, "requests_finished_total", "{reason=\"cancelled\"}", (double)m->cancelled_total);
     sample(p, "requests_finished_total", "{reason=\"failed\"}", (double)m->failed_total);
     sample(p, "requests_finished_total", "{reason=\"refused\"}", (double)m->refused_total);
@@ -179,10 +181,11 @@ ds4_status metrics_print(metrics *m, const completion_context *c, const metrics_
     printer p = { out, DS4_OK };
     char labels[64];
     sched_metrics work;
+    const uint64_t n_broken_calls = m->broken_calls; /* read first: never more than the scheduler knows */
     sched_get_metrics(c->sched, &work);
     print_requests(&p, m);
     print_connections(&p, now);
-    print_work(&p, &work);
+    print_work(&p, &work, n_broken_calls);
     if (engine_store(c->engine)) {
         kv_metrics kv;
         kv_store_metrics(engine_store(c->engine), &kv);

@@ -12,7 +12,8 @@ enum { STATUSES = 13 };
 typedef struct metrics {
     _Atomic uint64_t requests[ENDPOINTS][STATUSES];
     _Atomic uint64_t disconnected;
-    _Atomic uint64_t escapes; /* completion_context.n_escapes */
+    _Atomic uint64_t escapes;      /* completion_context.n_escapes */
+    _Atomic uint64_t broken_calls; /* completion_context.n_broken_calls */
 } metrics;
 
 /* One answer. Any thread. */

@@ -101,7 +101,8 @@ static void describe(server *s, engine *e, sched *sc, const server_options *opti
                                            options->n_model_names ? options->model_names[0] : s->model_name,
                                            s->fingerprint,
                                            longest_piece(e),
-                                           &s->exchanges.metrics.escapes };
+                                           &s->exchanges.metrics.escapes,
+                                           &s->exchanges.metrics.broken_calls };
     s->exchanges.options = &s->options;
     s->exchanges.completions = &s->completions;
     s->exchanges.started_us = clock_monotonic_us();

@@ -141,7 +141,7 @@ class Ds4(unittest.TestCase):
         only_server = {"--host", "--port", "--cors", "--api-key", "--api-key-file", "--allow-host", "--model-name", "--strict-model",
                        "--max-body-mb", "--write-timeout", "--heartbeat", "--shutdown-grace", "--batched-session", "--max-queue",
                        "--mixed-prefill-quantum", "--default-effort", "--think-max-min-ctx", "--think-budget",
-                       "--hard-limit-reply-budget", "--honor-sampling", "--no-dsml-grammar"}
+                       "--hard-limit-reply-budget", "--honor-sampling", "--no-dsml-grammar", "--tool-repair"}
         only_ds4 = {"--prompt", "--prompt-file", "--system", "--temp", "--top-p", "--min-p", "--seed", "--inspect", "--dump-tokens",
                     "--dump-logprobs", "--logprobs-top-k", "--raw-prompt"}
         self.assertEqual(known["ds4-server"] - known["ds4"], only_server)

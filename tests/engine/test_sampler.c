@@ -177,7 +177,9 @@ static void greedy_takes_the_lowest_of_equal_ids_and_no_random_number(void **sta
 
 typedef struct rule {
     uint32_t modulus; /* allowed: its multiples; 0: nothing */
-    uint32_t n_asked;
+    uint32_t n_asked, n_sets;
+    uint64_t words[VOCAB / 64 + 1];
+    token_set set;
 } rule;
 
 static bool obeys(void *user, uint32_t id)
@@ -185,6 +187,16 @@ static bool obeys(void *user, uint32_t id)
     rule *r = user;
     r->n_asked++;
     return r->modulus && id % r->modulus == 0;
+}
+
+static const token_set *obeying(void *user)
+{
+    rule *r = user;
+    r->n_sets++;
+    r->set = (token_set){ r->words, VOCAB };
+    for (uint32_t id = 0; id < VOCAB; id++)
+        token_set_put(&r->set, id, r->modulus && id % r->modulus == 0);
+    return &r->set;
 }
 
 /* Step 4: a greedy choice is the best of what is allowed, near or far; one that is allowed at once is asked for once. */
@@ -196,24 +208,90 @@ static void a_greedy_choice_is_the_best_that_is_allowed(void **state)
     for (uint64_t seed = 1; seed <= 20; seed++) {
         float *z = test_random_f32(VOCAB, seed);
         engine_sampler *s = sampler_of(&o);
-        for (size_t m = 0; m < 4; m++) {
-            rule r = { .modulus = moduli[m] };
-            const engine_choice choice = { .greedy = true, .allows = obeys, .user = &r };
+        for (size_t m = 0; m < 8; m++) {
+            rule r = { .modulus = moduli[m / 2] };
+            const engine_choice choice = {
+                .greedy = true, .allowed = obeying, .allows = m % 2 ? obeys : NULL, .user = &r
+            };
             uint32_t best = 0, id;
             for (uint32_t i = 0; i < VOCAB; i += r.modulus)
                 best = z[i] > z[best] ? i : best;
             assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
             assert_int_equal(id, best);
-            assert_true(r.modulus > 1 || r.n_asked == 1);
+            assert_true(r.modulus > 1 || m % 2 == 0 || (r.n_asked == 1 && r.n_sets == 0));
         }
         rule nothing = { 0 };
         uint32_t best, id;
         engine_sampler_pick(s, z, &(engine_choice){ .greedy = true }, &best, NULL);
-        engine_sampler_pick(s, z, &(engine_choice){ .greedy = true, .allows = obeys, .user = &nothing }, &id, NULL);
+        engine_sampler_pick(s, z, &(engine_choice){ .greedy = true, .allowed = obeying, .user = &nothing }, &id, NULL);
         assert_int_equal(id, best);
         engine_sampler_free(s);
         free(z);
     }
+}
+
+/* Step 4 of a draw: what is not allowed has no probability and the rest is as if it had never been there, random numbers
+ * included. */
+static void a_draw_is_one_among_what_is_allowed(void **state)
+{
+    static const engine_sampling cases[] = {
+        { .temperature = 1, .top_p = 1, .min_p = 0.05f, .repetition_penalty = 1, .seed = 3 },
+        { .temperature = 1.5f, .top_p = 0.8f, .top_k = 9, .repetition_penalty = 1, .seed = 4 },
+    };
+    (void)state;
+    for (size_t c = 0; c < 2; c++) {
+        engine_sampler *bound = sampler_of(&cases[c]), *free_one = sampler_of(&cases[c]);
+        for (uint64_t seed = 1; seed <= 300; seed++) {
+            float *z = test_random_f32(VOCAB, seed);
+            rule r = { .modulus = 1 + seed % 5 };
+            uint32_t id, want;
+            assert_int_equal(
+                engine_sampler_pick(bound, z, &(engine_choice){ .allowed = obeying, .user = &r }, &id, NULL), DS4_OK);
+            for (uint32_t i = 0; i < VOCAB; i++)
+                z[i] = i % r.modulus ? -INFINITY : z[i];
+            assert_int_equal(engine_sampler_pick(free_one, z, &sampled, &want, NULL), DS4_OK);
+            assert_int_equal(id, want);
+            free(z);
+        }
+        engine_sampler_free(bound);
+        engine_sampler_free(free_one);
+    }
+}
+
+/* A set whose logits are all infinite or no numbers still binds; what lies outside the set never comes. */
+static void a_set_binds_where_no_logit_of_it_is_finite(void **state)
+{
+    const engine_sampling hot = engine_sampling_default();
+    engine_sampler *s = sampler_of(&hot);
+    float z[VOCAB] = { 0 };
+    rule r = { .modulus = 20 };
+    uint32_t id = 0;
+    (void)state;
+    z[0] = z[20] = z[40] = z[60] = -INFINITY;
+    for (int greedy = 0; greedy < 2; greedy++) {
+        const engine_choice choice = { .greedy = greedy, .allowed = obeying, .user = &r };
+        id = 99;
+        assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+        assert_int_equal(id, 0);
+    }
+    engine_sampler_free(s);
+}
+
+static void a_replaced_id_comes_as_its_replacement(void **state)
+{
+    engine_sampling o = engine_sampling_default();
+    engine_sampler *s = sampler_of(&o);
+    float z[VOCAB] = { 0 };
+    uint32_t id = 0;
+    (void)state;
+    z[7] = 100;
+    const engine_choice choice = { .replace = true, .replaced_id = 7, .replacement_id = 3 };
+    assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+    assert_int_equal(id, 3);
+    z[8] = 200;
+    assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+    assert_int_equal(id, 8);
+    engine_sampler_free(s);
 }
 
 /* 3.7: a token that is wanted is taken once it is likely enough, and only then. */
@@ -332,6 +410,9 @@ int main(void)
         cmocka_unit_test(a_large_vocabulary_is_drawn_from_as_if_it_were_sorted),
         cmocka_unit_test(greedy_takes_the_lowest_of_equal_ids_and_no_random_number),
         cmocka_unit_test(a_greedy_choice_is_the_best_that_is_allowed),
+        cmocka_unit_test(a_draw_is_one_among_what_is_allowed),
+        cmocka_unit_test(a_set_binds_where_no_logit_of_it_is_finite),
+        cmocka_unit_test(a_replaced_id_comes_as_its_replacement),
         cmocka_unit_test(a_wanted_token_is_taken_when_it_is_near_the_best),
         cmocka_unit_test(penalties_and_biases_change_the_logits_as_written),
         cmocka_unit_test(a_bias_outside_the_vocabulary_is_refused_by_name),

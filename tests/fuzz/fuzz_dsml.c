@@ -50,7 +50,7 @@ static void check_way_out(chat_parser *p)
 {
     const text_tokenizer *t = the_tokenizer();
     bool any =
-        chat_parser_allows(p, text_special_id(t, TEXT_EOS)) || chat_parser_allows(p, text_special_id(t, TEXT_DSML));
+        chat_parser_allows(p, text_special_id(t, TEXT_THINK)) || chat_parser_allows(p, text_special_id(t, TEXT_DSML));
     for (uint32_t byte = 0; !any && byte < 256; byte++)
         any = chat_parser_allows(p, FIRST_BYTE + byte);
     if (!any)

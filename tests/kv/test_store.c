@@ -272,6 +272,49 @@ static void a_plan_that_succeeded_holds_no_bytes(void **state)
     kv_store_close(s, 0);
 }
 
+/* Two running servers on one directory: each finds what the other saved, also what goes further than its own. */
+static void servers_find_what_others_save(void **state)
+{
+    uint32_t tokens[100], others[60];
+    (void)state;
+    stub_tokens(tokens, 100, 1);
+    stub_tokens(others, 60, 2);
+    kv_store *a = stub_open(), *b = stub_open();
+    assert_int_equal(stub_restored(b, tokens, 100), 0);
+    stub_save(a, tokens, 40);
+    assert_int_equal(stub_restored(b, tokens, 100), 40);
+    stub_save(a, tokens, 90);
+    assert_int_equal(stub_restored(b, tokens, 100), 90);
+    stub_save(b, others, 50);
+    assert_int_equal(stub_restored(a, others, 60), 50);
+    kv_store_close(a, 1000000);
+    kv_store_close(b, 1000000);
+}
+
+/* What other models keep here is counted once, however often the folders are listed. */
+static void foreign_objects_are_counted_once(void **state)
+{
+    uint32_t tokens[60], others[60];
+    kv_options o = stub_options();
+    kv_store *s;
+    kv_metrics m;
+    (void)state;
+    s = stub_open_saved(tokens);
+    kv_store_metrics(s, &m);
+    const uint64_t bytes = m.store_bytes;
+    kv_store_close(s, 1000000);
+    o.fingerprint[0]++;
+    assert_int_equal(kv_store_open(&s, &o, NULL), DS4_OK);
+    stub_tokens(others, 60, 2);
+    for (size_t n = 20; n < 40; n++) {
+        stub_save(s, others, n);
+        assert_int_equal(stub_restored(s, others, n + 1), n);
+        kv_store_metrics(s, &m);
+        assert_int_equal(m.foreign_bytes, bytes);
+    }
+    kv_store_close(s, 0);
+}
+
 /* F42: what is in a call when the store is closed, and does not come back, keeps the memory and nobody else. */
 static void closing_does_not_wait_for_a_holder(void **state)
 {
@@ -300,7 +343,7 @@ static void uses_do_not_go_in_circles(void **state)
     assert_true(kv_index_add(&index, &h));
     kv_index_hit(&index, &h.key, 1);
     assert_true(kv_index_find(&index, &h.key)->hits_short == 1.0);
-    kv_index_clear(&index);
+    kv_index_free(&index);
 }
 
 int main(void)
@@ -320,6 +363,8 @@ int main(void)
         TEST(named_temporaries_do_too),
         TEST(temporaries_of_the_dead_are_swept),
         TEST(a_plan_that_succeeded_holds_no_bytes),
+        TEST(servers_find_what_others_save),
+        TEST(foreign_objects_are_counted_once),
         TEST(closing_does_not_wait_for_a_holder),
         TEST(uses_do_not_go_in_circles),
     };

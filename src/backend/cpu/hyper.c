@@ -47,8 +47,8 @@ static void balance(float *comb, uint32_t m, uint32_t n_iterations, float eps)
 typedef struct hyper_job {
     const cpu_kernels *kernels;
     const backend_hyper *h;
-    float *a, *post, *comb, *out;
-    const float *z, *x, *y;
+    float *a, *post, *comb; /* out, of a mix */
+    const float *z, *x;
 } hyper_job;
 
 static void mix_streams(const hyper_job *job, float *a, const float *x, const float *pre)
@@ -86,12 +86,19 @@ void cpu_hc_mix(backend *b, const backend_hyper *h, float *a, float *post, float
     pool_run(cpu_of(b)->pool, n_tokens, mix_task, &job);
 }
 
+typedef struct merge_job {
+    const cpu_kernels *kernels;
+    const backend_hyper *h;
+    float *x; /* in and out */
+    const float *y, *post, *comb;
+} merge_job;
+
 static void merge_task(void *arg, uint32_t t, uint32_t worker)
 {
-    const hyper_job *job = arg;
+    const merge_job *job = arg;
     const uint32_t m = job->h->n_streams, d = job->h->n_embd;
     const float *post = job->post + (size_t)t * m, *comb = job->comb + (size_t)t * m * m, *y = job->y + (size_t)t * d;
-    float *x = job->out + (size_t)t * m * d, old[STREAMS_MAX][COLUMNS], weights[1 + STREAMS_MAX];
+    float *x = job->x + (size_t)t * m * d, old[STREAMS_MAX][COLUMNS], weights[1 + STREAMS_MAX];
     const float *rows[1 + STREAMS_MAX];
     (void)worker;
     for (uint32_t c = 0; c < d; c += COLUMNS) {
@@ -111,9 +118,7 @@ static void merge_task(void *arg, uint32_t t, uint32_t worker)
 void cpu_hc_merge(backend *b, const backend_hyper *h, float *x, const float *y, const float *post, const float *comb,
                   uint32_t n_tokens)
 {
-    hyper_job job = {
-        .kernels = cpu_of(b)->kernels, .h = h, .y = y, .post = (float *)post, .comb = (float *)comb, .out = x
-    };
+    merge_job job = { cpu_of(b)->kernels, h, x, y, post, comb };
     pool_run(cpu_of(b)->pool, n_tokens, merge_task, &job);
 }
 
