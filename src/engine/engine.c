@@ -134,6 +134,8 @@ ds4_status engine_open(engine **out, const engine_options *options, ds4_error *e
         .index_rounding = options->index_unrounded ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL,
         .act = options->act_f32 ? MODEL_ACT_F32 : MODEL_ACT_Q8,
         .kernels = options->kernels,
+        .n_ctx = options->n_ctx ? options->n_ctx : N_CTX_DEFAULT,
+        .page_tokens = options->kv_segment_tokens, /* one unit in memory and on disk */
     };
     ds4_status status = hash_start(&why);
     if (status == DS4_OK)

@@ -297,9 +297,9 @@ static void end_whole(answer *a, const char *finish, const answer_usage *usage)
 void answer_end(answer *a, const char *finish, const answer_usage *usage)
 {
     http_error e;
-    if (a->chunks)
+    if (!a->no_memory && a->chunks)
         end_chunks(a, finish, usage);
-    else
+    else if (!a->no_memory) /* else calls may be missing that `usage` counts */
         end_whole(a, finish, usage);
     if (a->no_memory) {
         refuse_memory(&e);
