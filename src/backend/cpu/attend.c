@@ -52,9 +52,11 @@ static void attend_task(void *arg, uint32_t i_task, uint32_t worker)
     const float *cosine = b->cos[rope] + (size_t)t * b->n_pairs, *sine = b->sin[rope] + (size_t)t * b->n_pairs;
     const float *x[HEAD_BLOCK];
     const size_t n = visible_rows(job, i, w->rows);
+    for (size_t k = 0; k < n; k++) /* a tile takes rows of any type, as bytes */
+        w->raw[k] = (const uint8_t *)w->rows[k];
     for (uint32_t k = 0; k < n_heads; k++)
         x[k] = job->a->query + ((size_t)t * H + first_head + k) * dim;
-    b->kernels->f32(w->scores, n, (const uint8_t *const *)w->rows, n, x, n_heads, dim);
+    b->kernels->f32(w->scores, n, w->raw, n, x, n_heads, dim);
     for (uint32_t k = 0; k < n_heads; k++) {
         float *out = job->a->out + ((size_t)t * H + first_head + k) * dim, *scores = w->scores + k * n;
         b->kernels->softmax(scores, n, 1.0f / sqrtf((float)dim), cpu_values(job->a->sinks)[first_head + k]);

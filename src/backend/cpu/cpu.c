@@ -336,7 +336,7 @@ static void worker_lists_of(cpu_worker *w, const backend_shape *s, scratch_list 
         { &w->rows, z.n_attend * sizeof *w->rows },
         { &w->pooled, 2 * z.width * F },
         { &w->affinities, larger(s->n_experts, 1) * F },
-        { &w->raw, ROW_BLOCK * sizeof *w->raw },
+        { &w->raw, larger(ROW_BLOCK, z.n_attend) * sizeof *w->raw },
     };
     memcpy(out, lists, sizeof lists);
 }

@@ -30,7 +30,7 @@ typedef struct cpu_worker {
     const float **rows;  /* [rows that a query sees] */
     float *pooled;       /* [2, widest row] of the compressor */
     float *affinities;   /* [n_experts] of the router */
-    const uint8_t **raw; /* [ROW_BLOCK] */
+    const uint8_t **raw; /* [ROW_BLOCK, or the rows that a query sees] */
 } cpu_worker;
 
 typedef struct cpu_backend {
