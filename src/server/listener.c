@@ -56,8 +56,8 @@ static const char *without_brackets(const char *host, char room[INET6_ADDRSTRLEN
 
 void listener_url(const listener *l, const char *host, char *out, size_t size)
 {
-    const bool bare = strchr(host, ':') && host[0] != '[';
-    snprintf(out, size, bare ? "http://[%s]:%u" : "http://%s:%u", host, (unsigned)l->port);
+    const bool brackets = strchr(host, ':') && host[0] != '[';
+    snprintf(out, size, brackets ? "http://[%s]:%u" : "http://%s:%u", host, (unsigned)l->port);
 }
 
 ds4_status listener_open(listener *out, const char *host, uint16_t port, ds4_error *err)
@@ -66,11 +66,11 @@ ds4_status listener_open(listener *out, const char *host, uint16_t port, ds4_err
                                     .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *found = NULL;
-    char service[8], address[INET6_ADDRSTRLEN + 16];
+    char service[8], bare[INET6_ADDRSTRLEN + 16];
     const int on = 1;
     *out = (listener){ .fd = -1 };
     snprintf(service, sizeof service, "%u", (unsigned)port);
-    const int failed = getaddrinfo(without_brackets(host, address), service, &hints, &found);
+    const int failed = getaddrinfo(without_brackets(host, bare), service, &hints, &found);
     if (failed)
         return ds4_fail(err, DS4_ERR_ARGUMENT, "--host %s: %s", host, gai_strerror(failed));
     ds4_status status = DS4_OK;
