@@ -15,6 +15,10 @@ enum {
     LOGPROBS_MAX = 20
 };
 
+/* Tokens of reasoning: the largest number that a request may name, and the most that one gets which names none: half an hour at
+ * twenty tokens a second. */
+enum { BUDGET_MAX = 1 << 30, BUDGET_DEFAULT = 32768 };
+
 typedef enum tool_choice { CHOICE_AUTO, CHOICE_NONE, CHOICE_REQUIRED, CHOICE_NAMED } tool_choice;
 
 typedef struct chat_request {
