@@ -175,6 +175,19 @@ class ShortConversations(unittest.TestCase):
             _, usage = server.chat(messages)
             self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], cached, server.log())
 
+    def test_a_question_is_kept_when_its_reasoning_is_not_sent_back(self):
+        question = [{"role": "user", "content": "What is 12 + 30?"}]
+        with self.server() as server:
+            status, answer = server.post({"messages": question})
+            self.assertEqual(status, 200)
+            self.assertTrue(answer["choices"][0]["message"].get("reasoning_content"))
+            server.wait_saved()
+        messages = question + [{"role": "assistant", "content": "12 + 30 = 42."},
+                               {"role": "user", "content": "And 13 + 13?"}]
+        with self.server() as server:
+            _, answer = server.post({"messages": messages})
+            self.assertGreaterEqual(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 8, server.log())
+
 
 class Classes(unittest.TestCase):
     """The table of the kvstore specification, section 7, with sampling: what has been drawn stays drawn."""
