@@ -85,12 +85,7 @@ ds4_status file_map_open(file_map *out, const char *path, ds4_error *err)
             goto out;
         }
     }
-    *out = (file_map){ .bytes = bytes,
-                       .size = (size_t)about.st_size,
-                       .device = about.st_dev,
-                       .inode = about.st_ino,
-                       .modified = about.st_mtim,
-                       .fd = fd };
+    *out = (file_map){ .bytes = bytes, .size = (size_t)about.st_size, .modified = about.st_mtim, .fd = fd };
 out:
     if (status != DS4_OK)
         close(fd);

@@ -116,16 +116,21 @@ static void send_text_piece(chat_parser *p, slice text)
     send_json(p, json_write_string_inside(&fragment, text), &fragment);
 }
 
+/* What the text holds, or NULL if it is no JSON. */
+static json_value *read_json(chat_parser *p, slice text)
+{
+    json_value *value;
+    if (json_parse(&value, text, NULL, NULL) == DS4_ERR_NO_MEMORY)
+        p->no_memory = true;
+    return value;
+}
+
 static void send_value(chat_parser *p, slice text, bool as_json)
 {
     buffer fragment = { 0 };
-    json_value *value = NULL;
-    ds4_status status = as_json ? json_parse(&value, text, NULL, NULL) : DS4_ERR_ARGUMENT;
+    json_value *value = as_json ? read_json(p, text) : NULL;
     send_key(p, "");
-    if (status == DS4_OK)
-        status = json_print_compact(value, &fragment);
-    else
-        status = json_write_string(&fragment, text);
+    const ds4_status status = value ? json_print_compact(value, &fragment) : json_write_string(&fragment, text);
     json_free(value);
     send_json(p, status, &fragment);
 }
@@ -230,12 +235,11 @@ static void take_value(chat_parser *p, slice text)
     send_text_piece(p, text);
 }
 
-static bool is_json(slice text)
+static bool is_json(chat_parser *p, slice text)
 {
-    json_value *value;
-    const bool good = json_parse(&value, text, NULL, NULL) == DS4_OK;
+    json_value *value = read_json(p, text);
     json_free(value);
-    return good;
+    return value != NULL;
 }
 
 static void end_parameter(chat_parser *p)
@@ -243,7 +247,7 @@ static void end_parameter(chat_parser *p)
     block_parser *b = &p->block;
     const slice value = buffer_slice(&b->value);
     if (b->n_nested > 0) {
-        const bool as_json = b->kind != VALUE_TEXT && is_json(value);
+        const bool as_json = b->kind != VALUE_TEXT && is_json(p, value);
         if (as_json)
             parser_append(p, &b->nested, value);
         else if (json_write_string(&b->nested, value) != DS4_OK)
@@ -256,7 +260,7 @@ static void end_parameter(chat_parser *p)
         if (!b->ignored)
             parser_event(p, CHAT_EVENT_CALL_DATA, SLICE("\""));
     } else if (!b->ignored) {
-        send_value(p, value, b->kind == VALUE_JSON || (!schema_says_text(b) && is_json(value)));
+        send_value(p, value, b->kind == VALUE_JSON || (!schema_says_text(b) && is_json(p, value)));
     }
     b->state = BLOCK_INVOKE;
 }

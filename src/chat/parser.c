@@ -318,7 +318,9 @@ ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, 
         feed_mark(p);
     } else if (!text_is_control(t, id)) {
         feed_bytes(p, text_piece(t, id), false);
-    } /* other control tokens have no meaning inside an answer */
+    }                 /* other control tokens have no meaning inside an answer */
+    if (p->no_memory) /* the block's bytes may be incomplete */
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for the answer");
     if (p->state == STATE_BLOCK && *verdict == CHAT_GO_ON && block_run(p)) {
         p->state = p->state == STATE_BLOCK ? STATE_AFTER : p->state;
         *verdict = CHAT_STOP_TOOLS;

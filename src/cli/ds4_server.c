@@ -69,8 +69,9 @@ static int read_options(settings *s, int argc, char **argv)
           0 },
         { OPTION_U32, "--think-max-min-ctx", NULL, "N", "effort max needs this context; 0: never lowered (393216)",
           &o->max_min_ctx, 0, 1 << 30 },
-        { OPTION_U32, "--think-budget", NULL, "N", "after N tokens reasoning ends where it can (no limit)",
-          &o->think_budget, 0, 1 << 30 },
+        { OPTION_LIMIT, "--think-budget", NULL, "N|none",
+          "reasoning ends after N tokens, where it can (half of the context; 32768 below effort max)", &o->think_budget,
+          1, 1 << 30 },
         { OPTION_U32, "--hard-limit-reply-budget", NULL, "N", "tokens of max_tokens kept for the answer (512)",
           &o->reply_reserve, 0, 1 << 30 },
         { OPTION_FLAG, "--honor-sampling", NULL, NULL, "client sampling counts while the model reasons, too",
@@ -240,6 +241,8 @@ static int settle(settings *s)
         s->sched.min_cached_tokens = s->common.min_cached_tokens;
     if (s->common.prefill_chunk)
         s->sched.prefill_chunk = s->common.prefill_chunk;
+    if (s->common.loop_tokens)
+        s->sched.loop_tokens = s->common.loop_tokens;
     s->server.heartbeat = (server_heartbeat)(SERVER_HEARTBEAT_EVENTS - s->heartbeat);
     s->server.port = (uint16_t)s->port;
     s->server.body_bytes_max = (uint64_t)s->body_mb << 20;

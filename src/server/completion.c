@@ -4,6 +4,7 @@
 #include "server/answer.h"
 #include "server/messages.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,14 +181,18 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
 
 /* --- the end --------------------------------------------------------------------------------------------------------------------- */
 
-static void log_end(const completion *c, const sched_result *r, const char *finish)
+static void log_end(const completion *c, const sched_result *r, const char *finish, uint32_t n_completion)
 {
     static const char *const sources[] = { "none", "live", "disk" };
-    log_info(
-        "request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs decode=%.3fs%s%s",
-        c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source],
-        (unsigned)r->n_generated, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
-        r->retried_clean ? " retried=clean" : "", c->request.effort_lowered ? " effort=high requested=max" : "");
+    char loop[40] = "";
+    if (r->loop_period)
+        snprintf(loop, sizeof loop, " why=loop period=%u", (unsigned)r->loop_period);
+    log_info("request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs "
+             "decode=%.3fs%s%s%s",
+             c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source],
+             (unsigned)n_completion, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
+             loop, r->retried_clean ? " retried=clean" : "",
+             c->request.effort_lowered ? " effort=high requested=max" : "");
 }
 
 static const char *finish_word(completion *c, const sched_result *r, http_error *e)
@@ -228,29 +233,24 @@ static void on_done(void *user, const sched_result *r)
                                  .n_completion = r->n_generated - (c->verdict == CHAT_STOP_EOS && r->n_generated > 0),
                                  .n_reasoning = chat_parser_n_reasoning_tokens(c->parser),
                                  .n_calls = chat_parser_n_calls(c->parser) };
+    if (r->finish == SCHED_FINISH_LOOP)
+        c->answer.stop_reason = "loop";
     if (e.status)
         answer_fail(&c->answer, &e);
     else
         answer_end(&c->answer, finish, &usage);
-    log_end(c, r, finish);
+    log_end(c, r, finish, usage.n_completion);
     stream_end(c->st);
     stream_drop(c->st); /* the scheduler's reference */
 }
 
 /* --- the beginning ---------------------------------------------------------------------------------------------------------------- */
 
-static bool refuse_length(const completion *c, const char *least, size_t n_tokens, http_error *e)
+static bool refuse_length(const completion *c, bool at_least, size_t n_tokens, http_error *e)
 {
     const engine_about *about = engine_get_about(c->context.engine);
     const uint32_t n_ctx = about->n_ctx;
-    refuse(e, 400, "context_length_exceeded", "messages",
-           "this conversation has %s%zu tokens, and the context holds %u: shorten it%s", least, n_tokens,
-           (unsigned)n_ctx,
-           !about->n_ctx_trained || n_ctx < about->n_ctx_trained ? ", or start the server with a larger --ctx" : "");
-    e->has_context = true;
-    e->n_prompt_tokens = n_tokens < UINT32_MAX ? (uint32_t)n_tokens : UINT32_MAX;
-    e->n_ctx = n_ctx;
-    return false;
+    return refuse_context(e, n_tokens, at_least, n_ctx, !about->n_ctx_trained || n_ctx < about->n_ctx_trained);
 }
 
 /* No token is longer than the longest. So what is far too long is known without a tokenisation, which takes a second
@@ -285,7 +285,7 @@ static bool render(completion *c, chat_rendered *about, http_error *e)
         status = text_encode_spans(engine_tokenizer(c->context.engine), &spans, &c->prompt, &err);
     text_spans_free(&spans);
     if (hopeless)
-        return refuse_length(c, "at least ", n_least, e);
+        return refuse_length(c, true, n_least, e);
     return status == DS4_OK || refuse_status(e, status, err.text);
 }
 
@@ -341,7 +341,7 @@ static bool submit(completion *c, http_error *e)
     sched_ticket *ticket = NULL;
     ds4_error err = { 0 };
     if (c->prompt.n >= n_ctx)
-        return refuse_length(c, "", c->prompt.n, e);
+        return refuse_length(c, false, c->prompt.n, e);
     sched_request request = { .prompt = c->prompt.ids,
                               .n_prompt = (uint32_t)c->prompt.n,
                               .anchors = c->anchors,

@@ -101,6 +101,7 @@ static void print_work(printer *p, const sched_metrics *m, uint64_t n_broken_cal
     count(p, "decode_seconds_total", "Time of the engine spent on answers.", (double)m->decode_us_total / 1e6);
     count(p, "retries_clean_total", "Requests begun again from a clean state after an error on a reused one.",
           (double)m->retries_clean_total);
+    count(p, "loops_ended_total", "Answers that were ended because they repeated themselves.", (double)m->loops_total);
     count(p, "idle_states_given_up_total", "Resident conversations freed because memory was short.",
           (double)m->states_given_up_total);
     count(p, "kv_search_given_up_total", "Searches of the store that took longer than a prefill may wait.",

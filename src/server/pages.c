@@ -31,7 +31,7 @@ static ds4_status print_model(const completion_context *c, const char *id, buffe
             "\"n_vocab\":%u,\"n_params\":%" PRIu64 ",\"size\":%" PRIu64 "},\"prompt_profile\":\"%s\","
             "\"supported_parameters\":[\"max_tokens\",\"temperature\",\"top_p\",\"top_k\",\"min_p\",\"seed\","
             "\"stop\",\"tools\",\"tool_choice\",\"reasoning_effort\",\"logprobs\",\"top_logprobs\","
-            "\"logit_bias\",\"response_format\"]}",
+            "\"logit_bias\"]}",
             a->n_ctx, a->n_ctx, a->n_ctx, c->options->max_tokens < a->n_ctx ? c->options->max_tokens : a->n_ctx,
             a->n_ctx, a->n_ctx_trained, a->n_vocab, a->n_params, a->n_bytes, chat_profile_name(c->options->profile));
     return status;

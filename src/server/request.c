@@ -3,6 +3,7 @@
 #include "server/fields.h"
 #include "server/messages.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* --- sampling ------------------------------------------------------------------------------------------------------------ */
@@ -66,7 +67,7 @@ static bool read_sampling(chat_request *r, uint32_t n_vocab, http_error *e)
     int64_t top_k = 0;
     *s = engine_sampling_default();
     hash_random(&s->seed, sizeof s->seed);
-    if (!read_seed(r, e) || !field_real(r->body, "temperature", 0, 2, &s->temperature, e) ||
+    if (!read_seed(r, e) || !field_real(r->body, "temperature", 0, ENGINE_TEMPERATURE_MAX, &s->temperature, e) ||
         !field_real(r->body, "top_p", 0, 1, &s->top_p, e) || !field_int(r->body, "top_k", -1, INT32_MAX, &top_k, e) ||
         !field_real(r->body, "min_p", 0, 1, &s->min_p, e) ||
         !field_real(r->body, "presence_penalty", -2, 2, &s->presence_penalty, e) ||
@@ -78,12 +79,14 @@ static bool read_sampling(chat_request *r, uint32_t n_vocab, http_error *e)
     return read_biases(r, n_vocab, e);
 }
 
-/* Client sampling does not count while the model thinks, as with the hosted API; protocol 5.2. */
+/* Client sampling does not count while the model thinks, as with the hosted API; protocol 5.2. But who asks for temperature 0
+ * wants the same answer every time, and gets it. */
 static void settle_sampling(chat_request *r, const server_options *o)
 {
     if (r->mode == CHAT_THINK_NONE || o->honor_sampling || r->honor_sampling)
         return;
     engine_sampling fixed = engine_sampling_default();
+    fixed.temperature = r->sampling.temperature == 0 ? 0 : fixed.temperature;
     fixed.seed = r->sampling.seed;
     fixed.biases = r->sampling.biases;
     fixed.n_biases = r->sampling.n_biases;
@@ -173,11 +176,48 @@ static bool read_effort(chat_request *r, slice *effort, http_error *e)
            refuse(e, 400, "invalid_type", "reasoning_effort", "reasoning_effort must be a word or a number");
 }
 
+/* The limit of reasoning in all the ways in which clients write it: tokens; 0: no reasoning; -1: no limit. The smallest counts.
+ * UINT32_MAX means that the request leaves it open. */
+static bool read_budget(chat_request *r, const json_value *kwargs, int64_t *budget, http_error *e)
+{
+    const json_value *thinking = json_member(r->body, "thinking"), *reasoning = json_member(r->body, "reasoning");
+    const struct {
+        const json_value *object;
+        const char *name, *path;
+    } fields[] = { { r->body, "thinking_budget", "thinking_budget" },
+                   { r->body, "thinking_token_budget", "thinking_token_budget" },
+                   { r->body, "reasoning_budget", "reasoning_budget" },
+                   { thinking, "budget_tokens", "thinking.budget_tokens" },
+                   { reasoning, "max_tokens", "reasoning.max_tokens" },
+                   { kwargs, "thinking_budget", "chat_template_kwargs.thinking_budget" } };
+    *budget = UINT32_MAX;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        int64_t n = INT64_MAX;
+        if (!field_int(fields[i].object, fields[i].name, -1, BUDGET_MAX, &n, e)) {
+            snprintf(e->param, sizeof e->param, "%s", fields[i].path);
+            return false;
+        }
+        if (n == -1 && *budget == UINT32_MAX)
+            *budget = -1;
+        else if (n >= 0 && n <= BUDGET_MAX && (*budget < 0 || n < *budget))
+            *budget = n;
+    }
+    return true;
+}
+
+/* Without a word from the request or the operator: half of the context at most, so that an answer fits, too; and below effort
+ * max no more than somebody would want to wait for. */
+static uint32_t default_budget(const chat_request *r, uint32_t n_ctx)
+{
+    const uint32_t half = n_ctx / 2 ? n_ctx / 2 : 1;
+    return r->mode != CHAT_THINK_MAX && half > BUDGET_DEFAULT ? BUDGET_DEFAULT : half;
+}
+
 static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_ctx, http_error *e)
 {
     const json_value *kwargs;
     int on = -1;
-    int64_t budget = o->think_budget;
+    int64_t budget;
     slice effort = { "", 0 };
     if (!field_object(r->body, "chat_template_kwargs", &kwargs, e) ||
         !read_switch(json_member(kwargs, "enable_thinking"), "chat_template_kwargs.enable_thinking", &on, e) ||
@@ -185,9 +225,10 @@ static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_c
         !read_switch(json_member(r->body, "enable_thinking"), "enable_thinking", &on, e) ||
         !read_switch(json_member(r->body, "think"), "think", &on, e) ||
         !read_switch(json_member(r->body, "thinking"), "thinking", &on, e) || !read_effort(r, &effort, e) ||
-        !field_int(json_member(r->body, "thinking"), "budget_tokens", 1, UINT32_MAX, &budget, e))
+        !read_budget(r, kwargs, &budget, e))
         return false;
-    r->think_budget = (uint32_t)budget;
+    if (budget == 0)
+        on = 0;
     const bool said = effort.size > 0;
     if (!said && o->effort)
         effort = slice_of(o->effort);
@@ -207,6 +248,12 @@ static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_c
         r->mode = CHAT_THINK_HIGH;
         r->effort_lowered = true;
     }
+    if (budget != UINT32_MAX)
+        r->think_budget = budget > 0 ? (uint32_t)budget : 0;
+    else if (o->think_budget)
+        r->think_budget = o->think_budget == SERVER_NO_BUDGET ? 0 : o->think_budget;
+    else
+        r->think_budget = default_budget(r, n_ctx);
     return true;
 }
 
@@ -226,6 +273,15 @@ static bool read_format(chat_request *r, http_error *e)
     if (!slice_equal(type, SLICE("json_object")) && !slice_equal(type, SLICE("json_schema")))
         return refuse(e, 400, "invalid_value", "response_format",
                       "response_format.type '%.40s' is not text, json_object or json_schema", type.data);
+    const json_value *schema;
+    bool strict = false;
+    if (!field_object(format, "json_schema", &schema, e) || !field_bool(schema, "strict", &strict, e))
+        return false;
+    if (strict)
+        return refuse(
+            e, 400, "unsupported_parameter", "response_format",
+            "response_format.json_schema.strict: true is not supported: the schema is told to the model, but its "
+            "answer is not held to it; leave strict out, and check the answer");
     if (json_print_python(format, &printed) != DS4_OK) {
         buffer_free(&printed);
         return refuse_memory(e);
@@ -244,6 +300,45 @@ static bool read_model(chat_request *r, const server_options *o, http_error *e)
     for (size_t i = 0; i < o->n_model_names; i++)
         known = known || slice_equal(r->model, slice_of(o->model_names[i]));
     return known || refuse(e, 404, "model_not_found", "model", "the model '%.100s' is not served here", r->model.data);
+}
+
+/* Is nothing asked for? Some clients send every field that they know, empty. */
+static bool is_blank(const json_value *value)
+{
+    slice text;
+    bool on;
+    if (json_string(value, &text))
+        return text.size == 0;
+    if (json_bool(value, &on))
+        return !on;
+    return json_is_null(value) ||
+           ((json_kind_of(value) == JSON_ARRAY || json_kind_of(value) == JSON_OBJECT) && json_count(value) == 0);
+}
+
+/* The fields with which other servers hold an answer to a grammar. Who sends one relies on it. */
+static bool read_grammars(const chat_request *r, http_error *e)
+{
+    static const char *const names[] = { "grammar",
+                                         "guided_json",
+                                         "guided_regex",
+                                         "guided_choice",
+                                         "guided_grammar",
+                                         "structured_outputs",
+                                         "ebnf",
+                                         "regex",
+                                         "json_schema",
+                                         "structural_tag",
+                                         "guided_decoding",
+                                         "format",
+                                         "guided_whitespace_pattern" };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (!is_blank(json_member(r->body, names[i])))
+            return refuse(
+                e, 400, "unsupported_parameter", names[i],
+                "%s is not supported: this server cannot hold an answer to a grammar; describe the form in the "
+                "prompt, or use response_format, which does that",
+                names[i]);
+    return true;
 }
 
 /* What would change the answer and is not there is refused, never ignored. */
@@ -294,8 +389,8 @@ bool request_read(chat_request *r, slice body, const server_options *o, uint32_t
         return refuse(e, 400, "invalid_json", NULL, "the body must be a JSON object (got %s)",
                       json_kind_name(json_kind_of(r->body)));
     if (!read_model(r, o, e) || !messages_read(r, e) || !tools_read(r, e) || !read_format(r, e) ||
-        !read_unsupported(r, e) || !read_switches(r, e) || !read_limits(r, o, e) || !read_stops(r, e) ||
-        !read_thinking(r, o, n_ctx, e) || !read_sampling(r, n_vocab, e))
+        !read_unsupported(r, e) || !read_grammars(r, e) || !read_switches(r, e) || !read_limits(r, o, e) ||
+        !read_stops(r, e) || !read_thinking(r, o, n_ctx, e) || !read_sampling(r, n_vocab, e))
         return false;
     settle_sampling(r, o);
     return true;

@@ -8,6 +8,10 @@
 
 enum { STOPS_MAX = 16, STOP_BYTES_MAX = 512, TOOLS_MAX = 512, BIASES_MAX = 1024, LOGPROBS_MAX = 20 };
 
+/* Tokens of reasoning: the largest number that a request may name, and the most that one gets which names none: half an hour at
+ * twenty tokens a second. */
+enum { BUDGET_MAX = 1 << 30, BUDGET_DEFAULT = 32768 };
+
 typedef enum tool_choice { CHOICE_AUTO, CHOICE_NONE, CHOICE_REQUIRED, CHOICE_NAMED } tool_choice;
 
 typedef struct chat_request {

@@ -19,6 +19,9 @@ typedef enum server_heartbeat {
     SERVER_HEARTBEAT_EVENTS
 } server_heartbeat;
 
+/* As think_budget: reasoning has no limit. */
+#define SERVER_NO_BUDGET UINT32_MAX
+
 /* All strings and lists are borrowed until server_close(). */
 typedef struct server_options {
     const char *host; /* address or name to bind; the first address it resolves to */
@@ -46,7 +49,7 @@ typedef struct server_options {
     bool honor_sampling;  /* client sampling also in thinking mode (protocol 5.2) */
     bool no_grammar;      /* structure of tool blocks is not bound to their grammar (protocol 3.2) */
     bool tool_repair; /* tool blocks of ordinary text are read, too, and calls of undeclared tools passed on (3.4) */
-    uint32_t think_budget;  /* 0: none */
+    uint32_t think_budget;  /* of requests that name none; 0: automatic (docs/http-api.md) */
     uint32_t reply_reserve; /* --hard-limit-reply-budget: reasoning is closed when this much of max_tokens is left */
 } server_options;
 

@@ -369,6 +369,37 @@ static void nothing_that_is_allowed_breaks_a_block(void **state)
     assert_true(n_whole > 150);
 }
 
+/* The same set at the size of a real vocabulary, at every fifth token of a block: in tags, names, keys, JSON and values. */
+static void a_large_vocabulary_is_asked_for_the_same_set(void **state)
+{
+    static const char text[] = OPEN INVOKE("closed") PARAMETER("\u00fc", "false", "[1, {\"a key\": [-12, \"x\"]}]")
+        PARAMETER("s", "true", "a </b>") INVOKE_END INVOKE("bare") PARAMETER("free", "true", "x") INVOKE_END CLOSE;
+    const text_tokenizer *small = tokenizer;
+    byte_tokenizer big;
+    token_list ids = { 0 };
+    seen s = { .bound = true };
+    chat_parser *p;
+    (void)state;
+    byte_tokenizer_open_big(&big);
+    tokenizer = big.tokenizer;
+    assert_int_equal(text_n_tokens(tokenizer), BIG_VOCABULARY);
+    assert_int_equal(text_encode_with_specials(tokenizer, SLICE(text), &ids, NULL), DS4_OK);
+    assert_int_equal(chat_parser_new(&p, tokenizer, &canonical, on_event, &s, NULL), DS4_OK);
+    for (size_t i = 0; i < ids.n; i++) {
+        if (i % 5 == 0)
+            assert_set_is_that_of_all_answers(p);
+        if (!chat_parser_allows(p, ids.ids[i]))
+            fail_msg("token %zu of %zu", i, ids.n);
+        feed(p, ids.ids[i]);
+    }
+    assert_int_equal(s.n_calls, 2);
+    chat_parser_free(p);
+    token_list_free(&ids);
+    free_seen(&s);
+    byte_tokenizer_close(&big);
+    tokenizer = small;
+}
+
 /* A model that always prefers one more parameter, or one more byte of a name: the grammar ends both. */
 static void parameters_and_names_come_to_an_end(void **state)
 {
@@ -541,6 +572,7 @@ int main(void)
         cmocka_unit_test(without_tools_the_token_is_never_allowed),
         cmocka_unit_test(profiles_have_their_own_tags),
         cmocka_unit_test(nothing_that_is_allowed_breaks_a_block),
+        cmocka_unit_test(a_large_vocabulary_is_asked_for_the_same_set),
         cmocka_unit_test(parameters_and_names_come_to_an_end),
         cmocka_unit_test(a_token_that_crosses_into_a_value_is_looked_at_whole),
         cmocka_unit_test(a_block_in_reasoning_is_noticed),
