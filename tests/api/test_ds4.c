@@ -18,6 +18,7 @@ static ds4_options small_options(void)
     o.model_path = MODEL;
     o.n_ctx = 2048;
     o.n_threads = 1;
+    o.prefill_chunk = 16;
     return o;
 }
 
@@ -189,10 +190,11 @@ static void pieces_are_the_answer_and_can_stop_it(void **state)
     assert_string_equal(some.text, result.content); /* what was said stays */
     assert_true(strlen(result.content) < strlen(all.text));
     ds4_result_free(&result);
-    const ds4_message other = { DS4_USER, LONG_TEXT "Who are you?", NULL };
+    const ds4_message other = { DS4_USER, LONG_TEXT LONG_TEXT LONG_TEXT LONG_TEXT "Who are you?", NULL };
     g.user = &none;
     assert_int_equal(ds4_chat(shared, &other, 1, &g, &result, NULL), DS4_ERR_CANCELLED);
     assert_int_equal(none.pieces, 0);
+    assert_true(none.n_done < none.n_prompt); /* the rest was not read */
     ds4_result_free(&result);
 }
 
