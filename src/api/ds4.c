@@ -1,6 +1,7 @@
 /* api/ds4.c - the public C API over the rooms. One request is one blocking call here. */
 #include "ds4/ds4.h"
 
+#include "base/hash.h"
 #include "chat/chat.h"
 #include "sched/sched.h"
 
@@ -27,7 +28,10 @@ ds4_options ds4_options_default(void)
 
 ds4_generation ds4_generation_default(void)
 {
-    return (ds4_generation){ .think = true, .max_tokens = UINT32_MAX, .temperature = 1, .top_p = 1, .min_p = 0.05f };
+    ds4_generation g = { .think = true, .max_tokens = UINT32_MAX, .temperature = 1, .top_p = 1, .min_p = 0.05f };
+    if (hash_start(NULL) == DS4_OK)
+        hash_random(&g.seed, sizeof g.seed);
+    return g;
 }
 
 static engine_options engine_options_of(const ds4_options *o)
@@ -80,6 +84,8 @@ ds4_status ds4_open(ds4 **out, const ds4_options *options, ds4_error *err)
     s.n_slots = options->n_sequences;
     if (options->prefill_chunk)
         s.prefill_chunk = options->prefill_chunk;
+    if (options->loop_tokens)
+        s.loop_tokens = options->loop_tokens;
     if (options->kv_min_tokens)
         s.min_cached_tokens = options->kv_min_tokens;
     d->shutdown_us = (int64_t)options->kv_shutdown_ms * 1000;
@@ -246,8 +252,9 @@ static ds4_status conclude(talk *t, ds4_result *result, ds4_error *err)
     result->reasoning = buffer_take(&t->reasoning, NULL);
     result->n_prompt = t->result.n_prompt;
     result->n_cached = t->result.n_cached;
-    result->n_generated = t->result.n_generated;
+    result->n_generated = t->result.n_generated - (t->verdict == CHAT_STOP_EOS && t->result.n_generated > 0);
     result->complete = t->complete;
+    result->looped = t->result.finish == SCHED_FINISH_LOOP;
     if (t->result.finish == SCHED_FINISH_ERROR)
         return ds4_fail(err, t->result.status, "%s", t->result.error);
     if (t->no_memory)

@@ -22,10 +22,7 @@ void file_sync_parent(const char *path);
 typedef struct file_map {
     const uint8_t *bytes; /* NULL when size is 0 */
     size_t size;
-    /* What the file was when it was mapped; file_map_check() compares. */
-    dev_t device;
-    ino_t inode;
-    struct timespec modified;
+    struct timespec modified; /* the time of its last change when it was mapped */
     int fd;
 } file_map;
 

@@ -81,8 +81,8 @@ int dump_model(const common_options *common)
     }
     for (uint32_t i = 0; i < c->n_layers; i++) {
         n_window += c->ratios[i] == 0;
-        n_csa += c->ratios[i] == MODEL_CSA_RATIO;
-        n_hca += c->ratios[i] != 0 && c->ratios[i] != MODEL_CSA_RATIO;
+        n_csa += c->kinds[i] == MODEL_LAYER_CSA;
+        n_hca += c->kinds[i] == MODEL_LAYER_HCA;
     }
     printf("file        %s (%.1f MiB, %" PRIu64 " tensors", model_path, (double)gguf_file_bytes(file) / 1048576.0,
            gguf_n_tensors(file));
@@ -98,7 +98,7 @@ int dump_model(const common_options *common)
            model_has_draft(m) ? "yes" : "no");
     for (uint32_t type = 0; type < 64; type++)
         if (bytes_of[type])
-            printf("%-11s %.1f MiB\n", gguf_type_name(type), (double)bytes_of[type] / 1048576.0);
+            printf("%-11s %.1f MiB\n", quant_type_name(type), (double)bytes_of[type] / 1048576.0);
     printf("kernels     %s, %u threads\n", model_kernels(m), model_n_threads(m));
     model_close(m);
     return 0;

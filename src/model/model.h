@@ -31,13 +31,22 @@ typedef struct model_options {
     uint32_t n_threads; /* kernels' threads, the caller's included; 0: one per physical core, at most 16 */
     model_rounding kv_rounding, index_rounding;
     model_activation act;
-    const char *kernels; /* force a kernel variant ("scalar", "avx2", ...); NULL: the best this machine runs */
+    const char *kernels;  /* force a kernel variant ("scalar", "avx2", ...); NULL: the best this machine runs */
+    const char *backend;  /* NULL: "cpu" */
+    uint32_t n_ctx;       /* longest sequence; 0: what the model was trained for, 32,768 at least */
+    uint32_t page_tokens; /* tokens of one page of rows; 0: 1024, or the next multiple of the compression ratios */
 } model_options;
 
 model_options model_options_default(void); /* official roundings, q8 activations */
 model_options model_options_parity(void);  /* no roundings, f32 activations: against references */
 
 /* ---- hyper-parameters: section 1, all checked at load ---- */
+typedef enum model_layer_kind {
+    MODEL_LAYER_WINDOW, /* sliding window only */
+    MODEL_LAYER_CSA,    /* compressed rows of two overlapping series, chosen by an indexer */
+    MODEL_LAYER_HCA     /* compressed rows of one series, all visible */
+} model_layer_kind;
+
 typedef struct model_config {
     uint32_t n_layers;
     uint32_t n_embd;        /* d */
@@ -66,9 +75,10 @@ typedef struct model_config {
     float yarn_factor; /* 1: no YaRN */
     uint32_t yarn_original;
     float yarn_beta_fast, yarn_beta_slow;
-    uint32_t *ratios;    /* [n_layers]: 0 window only, 4 CSA, other HCA */
-    float *clamp;        /* [n_layers], of routed experts; <= 0: off */
-    float *clamp_shared; /* [n_layers] */
+    model_layer_kind *kinds; /* [n_layers] */
+    uint32_t *ratios;        /* [n_layers] tokens per compressed row; 0 in window layers */
+    float *clamp;            /* [n_layers], of routed experts; <= 0: off */
+    float *clamp_shared;     /* [n_layers] */
     model_rounding kv_rounding, index_rounding;
     model_activation act;
     model_row_format row_format;
@@ -97,14 +107,20 @@ uint32_t model_segment_multiple(const model *m);
 /* Adds what, beside weights and tokenizer, decides about rows: shapes, constants, numerics version, switches, row format,
  * backend family. Any thread. */
 void model_fingerprint(const model *m, hash_stream *stream);
+/* Called between pieces of a few megabytes; false: enough, CANCELLED. */
+typedef bool model_go_on_fn(void *user, uint64_t n_done);
 /* BLAKE2b-256 of every tensor's name, type, shape and bytes, in directory order. Reads the whole file: about a second per
- * GB. Any thread. */
-ds4_status model_weights_hash(const model *m, hash_key *out, ds4_error *err);
+ * GB. `go_on` may be NULL. Any thread. Errors: IO (the file was changed while in use), CANCELLED. */
+ds4_status model_weights_hash(const model *m, hash_key *out, model_go_on_fn *go_on, void *user, ds4_error *err);
+/* The same over 64 KiB from the middle of every tensor. Any thread. */
+ds4_status model_sampled_hash(const model *m, hash_key *out, ds4_error *err);
+/* And over all metadata and no byte of a tensor: milliseconds. Any thread. */
+void model_outline_hash(const model *m, hash_key *out);
 
 /* ---- states: section 11 ---- */
 typedef struct model_state model_state;
 
-/* Room for up to n_ctx tokens; memory is taken as it is needed. Errors: ARGUMENT, NO_MEMORY. */
+/* For up to n_ctx tokens, at most what the model was opened for; rows take memory page by page. Errors: ARGUMENT, NO_MEMORY. */
 ds4_status model_state_new(model_state **out, model *m, uint32_t n_ctx, ds4_error *err);
 void model_state_free(model_state *state);  /* NULL is fine */
 void model_state_reset(model_state *state); /* to position 0, as if new; also the way out of "bad" */

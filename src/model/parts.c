@@ -12,12 +12,12 @@ static bool is_rows(model_part part)
 
 static bool layer_has(const model *m, model_part part, uint32_t i_layer)
 {
-    const uint32_t ratio = m->config.ratios[i_layer];
+    const model_layer_kind kind = m->config.kinds[i_layer];
     switch (part) {
     case MODEL_WINDOW: return true;
     case MODEL_HCA_ROWS:
-    case MODEL_HCA_PENDING: return ratio != 0 && !is_csa(ratio);
-    default: return is_csa(ratio);
+    case MODEL_HCA_PENDING: return kind == MODEL_LAYER_HCA;
+    default: return kind == MODEL_LAYER_CSA;
     }
 }
 
@@ -32,9 +32,10 @@ static uint32_t width_of(const model *m, model_part part)
 }
 
 /* Floats of `part` in one layer. */
-static uint64_t layer_floats(const model *m, model_part part, uint32_t ratio, uint64_t begin, uint64_t end)
+static uint64_t layer_floats(const model *m, model_part part, uint32_t i_layer, uint64_t begin, uint64_t end)
 {
-    const uint64_t width = width_of(m, part), sets = is_csa(ratio) ? 2 : 1;
+    const uint64_t width = width_of(m, part), ratio = m->config.ratios[i_layer];
+    const uint64_t sets = m->config.kinds[i_layer] == MODEL_LAYER_CSA ? 2 : 1;
     switch (part) {
     case MODEL_CSA_ROWS:
     case MODEL_INDEX_ROWS:
@@ -51,7 +52,7 @@ size_t model_part_bytes(const model *m, model_part part, uint64_t begin, uint64_
     uint64_t n = 0;
     for (uint32_t i = 0; i < m->config.n_layers; i++)
         if (layer_has(m, part, i))
-            n += layer_floats(m, part, m->config.ratios[i], begin, end);
+            n += layer_floats(m, part, i, begin, end);
     return (size_t)(n * sizeof(float));
 }
 
@@ -63,10 +64,12 @@ typedef struct walk {
     const uint8_t *in; /* import: where they come from; NULL when exporting */
 } walk;
 
-static void pass(walk *w, float *memory, size_t n)
+/* Passes n floats that stand `offset` bytes into a block of the backend's memory. */
+static void pass(walk *w, void *block, size_t offset, size_t n)
 {
     const size_t bytes = n * sizeof(float);
     const backend_ops *ops = w->m->backend->ops;
+    uint8_t *memory = (uint8_t *)block + offset;
     if (w->in) {
         ops->write(w->m->backend, memory, w->in, bytes);
         w->in += bytes;
@@ -76,35 +79,53 @@ static void pass(walk *w, float *memory, size_t n)
     }
 }
 
-static void pass_tokens(walk *w, backend_series *s, uint64_t begin, uint64_t end, size_t n)
+/* Rows [begin, end) of a series, page by page. */
+static void pass_rows(walk *w, const model_state *state, const backend_series *s, uint64_t begin, uint64_t end)
 {
-    for (uint64_t position = begin; position < end; position++) {
-        const size_t at = (size_t)(position % s->ring_tokens) * s->n_sets * s->width;
-        pass(w, s->ring_kv + at, n);
-        pass(w, s->ring_gate + at, n);
+    const uint64_t per_page = w->m->backend->layout.page_tokens / s->ratio;
+    while (begin < end) {
+        const uint64_t first = begin % per_page, rest = end - begin,
+                       n = rest < per_page - first ? rest : per_page - first;
+        pass(w, state->pages[begin / per_page], s->rows + first * s->row_bytes, (size_t)n * s->width);
+        begin += n;
     }
 }
 
-static void pass_layer(walk *w, model_part part, backend_memory *memory, uint64_t begin, uint64_t end)
+/* The first n floats of the projections of tokens [begin, end). */
+static void pass_tokens(walk *w, const model_state *state, const backend_series *s, uint64_t begin, uint64_t end,
+                        size_t n)
 {
-    backend_series *s = of_index(part) ? &memory->index : &memory->attention;
-    const uint64_t window = w->m->config.window;
+    for (uint64_t position = begin; position < end; position++) {
+        const size_t at = (size_t)(position % s->ring_tokens) * s->n_sets * s->width * sizeof(float);
+        pass(w, state->rolling, s->ring_kv + at, n);
+        pass(w, state->rolling, s->ring_gate + at, n);
+    }
+}
+
+static void pass_window(walk *w, const model_state *state, size_t window, uint64_t end)
+{
+    const uint64_t n = w->m->config.window, ring = w->m->backend->layout.window_tokens;
+    const size_t dim = w->m->config.head_dim;
+    for (uint64_t position = end > n ? end - n : 0; position < end; position++)
+        pass(w, state->rolling, window + (size_t)(position % ring) * dim * sizeof(float), dim);
+}
+
+static void pass_layer(walk *w, const model_state *state, model_part part, uint32_t i_layer, uint64_t begin,
+                       uint64_t end)
+{
+    const backend_place *place = &w->m->backend->layout.layers[i_layer];
+    const backend_series *s = of_index(part) ? &place->index : &place->attention;
     switch (part) {
     case MODEL_CSA_ROWS:
     case MODEL_INDEX_ROWS:
-    case MODEL_HCA_ROWS:
-        pass(w, s->rows + begin / s->ratio * s->width, (size_t)(end / s->ratio - begin / s->ratio) * s->width);
-        break;
-    case MODEL_WINDOW:
-        for (uint64_t position = end > window ? end - window : 0; position < end; position++)
-            pass(w, memory->window + position % memory->window_tokens * w->m->config.head_dim, w->m->config.head_dim);
-        break;
+    case MODEL_HCA_ROWS: pass_rows(w, state, s, begin / s->ratio, end / s->ratio); break;
+    case MODEL_WINDOW: pass_window(w, state, place->window, end); break;
     case MODEL_CSA_OVERLAP:
     case MODEL_INDEX_OVERLAP: /* the first series of the last closed group */
         if (end >= s->ratio)
-            pass_tokens(w, s, end / s->ratio * s->ratio - s->ratio, end / s->ratio * s->ratio, s->width);
+            pass_tokens(w, state, s, end / s->ratio * s->ratio - s->ratio, end / s->ratio * s->ratio, s->width);
         break;
-    default: pass_tokens(w, s, end - end % s->ratio, end, (size_t)s->n_sets * s->width); break;
+    default: pass_tokens(w, state, s, end - end % s->ratio, end, (size_t)s->n_sets * s->width); break;
     }
 }
 
@@ -112,7 +133,7 @@ static void walk_part(walk *w, const model_state *state, model_part part, uint64
 {
     for (uint32_t i = 0; i < w->m->config.n_layers; i++)
         if (layer_has(w->m, part, i))
-            pass_layer(w, part, &state->layers[i], begin, end);
+            pass_layer(w, state, part, i, begin, end);
 }
 
 /* --- the door ----------------------------------------------------------------------------------------------------- */
@@ -153,6 +174,11 @@ ds4_status model_state_import(model_state *state, model_part part, uint64_t begi
     state->importing = state->bad = true;
     if (!all_finite(bytes, size / sizeof(float)))
         return ds4_fail(err, DS4_ERR_STATE_BAD, "a stored value of part %d is not finite", (int)part);
+    if (is_rows(part)) {
+        const ds4_status status = model_state_grow(state, (uint32_t)end, err);
+        if (status != DS4_OK)
+            return status;
+    }
     if (size > 0)
         walk_part(&w, state, part, begin, end);
     if (is_rows(part))
@@ -175,7 +201,13 @@ ds4_status model_state_commit(model_state *state, uint32_t n, ds4_error *err)
         model_state_reset(state);
         return ds4_fail(err, DS4_ERR_ARGUMENT, "the imported parts do not make a state of %" PRIu32 " tokens", n);
     }
-    model_state_reset(state);
+    const ds4_status status =
+        model_state_grow(state, n, err); /* where nothing was imported because nothing is complete */
+    if (status != DS4_OK) {
+        model_state_reset(state);
+        return status;
+    }
+    model_state_clear(state);
     state->n = state->peak = state->floor = n;
     return DS4_OK;
 }

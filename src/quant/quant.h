@@ -8,8 +8,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Types that a matrix may have here; the numbers are those of the file format. */
-enum { QUANT_F32 = 0, QUANT_F16 = 1, QUANT_Q8_0 = 8, QUANT_BF16 = 30 };
+/* Tensor types by their number in the file format (ggml's); the table is quant/types.c. */
+enum {
+    QUANT_F32 = 0,
+    QUANT_F16 = 1,
+    QUANT_Q4_0 = 2,
+    QUANT_Q8_0 = 8,
+    QUANT_Q2_K = 10,
+    QUANT_Q3_K = 11,
+    QUANT_Q4_K = 12,
+    QUANT_Q5_K = 13,
+    QUANT_Q6_K = 14,
+    QUANT_IQ2_XXS = 16,
+    QUANT_I32 = 26,
+    QUANT_BF16 = 30,
+    QUANT_MXFP4 = 39
+};
 
 enum {
     QUANT_Q8_BLOCK = 32, /* values of a Q8_0 block: f16 scale, then 32 int8 */
@@ -18,11 +32,23 @@ enum {
     QUANT_INDEX_BLOCK = 32 /* channels that share an FP4 scale */
 };
 
-bool quant_type_supported(uint32_t type);
-/* Bytes of a row of n values; n is a multiple of the type's block. 0 for unsupported types. */
-size_t quant_row_bytes(uint32_t type, size_t n);
-/* out [n] = the values of a row. `row` needs no alignment. */
-void quant_row_to_f32(uint32_t type, const uint8_t *row, float *out, size_t n);
+/* What is known of a type. Constant. */
+typedef struct quant_type {
+    const char *name;                   /* "Q8_0" */
+    uint32_t block_values, block_bytes; /* a row is made of blocks of so many values in so many bytes */
+    /* out [n] = the values of a row, n a multiple of block_values; `row` needs no alignment. NULL: the sizes are known, but
+     * no value can be computed with. */
+    void (*to_f32)(const uint8_t *row, float *out, size_t n);
+} quant_type;
+
+const quant_type *quant_type_about(uint32_t number); /* NULL: unknown or removed */
+/* The name of a type for messages: also of some that are refused ("Q4_2, removed"); "unknown" otherwise. */
+const char *quant_type_name(uint32_t number);
+bool quant_type_supported(uint32_t number); /* values of it can be computed with */
+/* Bytes of a row of n values; n is a multiple of the type's block. 0 for unknown types. */
+size_t quant_row_bytes(uint32_t number, size_t n);
+/* out [n] = the values of a row of a supported type. */
+void quant_row_to_f32(uint32_t number, const uint8_t *row, float *out, size_t n);
 /* Writes x [n], n a multiple of 32, as Q8_0: d = f16(max|x| / 127), q = nearest(x / d). */
 void quant_row_to_q8_0(const float *x, size_t n, uint8_t *out);
 

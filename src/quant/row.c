@@ -4,50 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-static uint16_t load16(const uint8_t *at)
-{
-    return (uint16_t)(at[0] | at[1] << 8);
-}
-
-bool quant_type_supported(uint32_t type)
-{
-    return quant_row_bytes(type, QUANT_Q8_BLOCK) != 0;
-}
-
-size_t quant_row_bytes(uint32_t type, size_t n)
-{
-    switch (type) {
-    case QUANT_F32: return n * 4;
-    case QUANT_F16:
-    case QUANT_BF16: return n * 2;
-    case QUANT_Q8_0: return n / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
-    default: return 0;
-    }
-}
-
-void quant_row_to_f32(uint32_t type, const uint8_t *row, float *out, size_t n)
-{
-    switch (type) {
-    case QUANT_F32: memcpy(out, row, n * sizeof *out); break;
-    case QUANT_F16:
-        for (size_t i = 0; i < n; i++)
-            out[i] = quant_f16_to_f32(load16(row + 2 * i));
-        break;
-    case QUANT_BF16:
-        for (size_t i = 0; i < n; i++)
-            out[i] = quant_bf16_to_f32(load16(row + 2 * i));
-        break;
-    case QUANT_Q8_0:
-        for (size_t b = 0; b < n / QUANT_Q8_BLOCK; b++, row += QUANT_Q8_BYTES) {
-            const float d = quant_f16_to_f32(load16(row));
-            for (size_t i = 0; i < QUANT_Q8_BLOCK; i++)
-                out[b * QUANT_Q8_BLOCK + i] = d * (float)(int8_t)row[2 + i];
-        }
-        break;
-    default: break;
-    }
-}
-
 static float largest(const float *x, size_t n)
 {
     float amax = 0.0f;

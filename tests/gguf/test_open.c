@@ -35,8 +35,8 @@ static char *good_file(size_t *size)
     gb_string(&b, "general.architecture", "deepseek4");
     gb_u32(&b, "a.number", 7);
     gb_i32s(&b, "a.list", (int32_t[]){ 1, -2, 3 }, 3);
-    gb_tensor(&b, "first", GGUF_F32, (uint64_t[]){ 3, 2 }, 2, data, sizeof data);
-    gb_tensor(&b, "second", GGUF_Q8_0, (uint64_t[]){ 32 }, 1, NULL, 34);
+    gb_tensor(&b, "first", QUANT_F32, (uint64_t[]){ 3, 2 }, 2, data, sizeof data);
+    gb_tensor(&b, "second", QUANT_Q8_0, (uint64_t[]){ 32 }, 1, NULL, 34);
     return gb_finish(&b, size);
 }
 
@@ -253,7 +253,7 @@ static void a_cut_header_says_so(void **state)
     free(bytes);
     gguf_builder b = { 0 };
     const uint64_t dims[] = { 4, 4 };
-    gb_tensor(&b, "a tensor with a long name", GGUF_F32, dims, 2, NULL, 64);
+    gb_tensor(&b, "a tensor with a long name", QUANT_F32, dims, 2, NULL, 64);
     bytes = gb_finish(&b, &size);
     assert_refused(
         bytes, 24 + 8 + 25 + 4 + 8, /* inside the second dimension */
@@ -276,26 +276,26 @@ static void tensors_are_checked(void **state)
         uint64_t offset;
         const char *words;
     } entries[] = {
-        { "caf\xc3", GGUF_F32, square, 2, 0, "name of tensor 0 is not valid UTF-8" }, /* (14) */
-        { "", GGUF_F32, square, 2, 0, "tensor 0 has a bad name" },                    /* (18) */
-        { "a name of sixty-four bytes.....................................64", GGUF_F32, square, 2, 0,
+        { "caf\xc3", QUANT_F32, square, 2, 0, "name of tensor 0 is not valid UTF-8" }, /* (14) */
+        { "", QUANT_F32, square, 2, 0, "tensor 0 has a bad name" },                    /* (18) */
+        { "a name of sixty-four bytes.....................................64", QUANT_F32, square, 2, 0,
           "tensor 0 has a bad name" },
-        { "t", GGUF_F32, square, 0, 0, "tensor 't' has 0 dimensions" }, /* (19) */
-        { "t", GGUF_F32, square, 5, 0, "tensor 't' has 5 dimensions" },
-        { "t", GGUF_F32, none, 1, 0, "tensor 't' is empty" }, /* (20) */
-        { "t", GGUF_F32, later_none, 2, 0, "tensor 't' is empty" },
-        { "t", GGUF_F32, wide, 1, 0, "tensor 't' is too large" },
-        { "t", GGUF_F32, product, 2, 0, "tensor 't' is too large" },
-        { "t", GGUF_F32, bytes_overflow, 2, 0, "tensor 't' is too large" },
+        { "t", QUANT_F32, square, 0, 0, "tensor 't' has 0 dimensions" }, /* (19) */
+        { "t", QUANT_F32, square, 5, 0, "tensor 't' has 5 dimensions" },
+        { "t", QUANT_F32, none, 1, 0, "tensor 't' is empty" }, /* (20) */
+        { "t", QUANT_F32, later_none, 2, 0, "tensor 't' is empty" },
+        { "t", QUANT_F32, wide, 1, 0, "tensor 't' is too large" },
+        { "t", QUANT_F32, product, 2, 0, "tensor 't' is too large" },
+        { "t", QUANT_F32, bytes_overflow, 2, 0, "tensor 't' is too large" },
         { "t", 43, square, 2, 0, "tensor 't' uses type 43, which this program does not know" }, /* (21) */
         { "t", 0xffffffff, square, 2, 0, "tensor 't' uses type 4294967295" },
         { "t", 31, square, 2, 0,
           "uses type 31, which this program does not know, at byte 53; it is Q4_0_4_4, removed" },
         { "t", 42, square, 2, 0, "it is Q2_0, or F8_E4M3_B128" },
-        { "t", GGUF_Q8_0, odd, 1, 0, "tensor 't': row of 33 values is not a multiple of 32 (Q8_0)" }, /* (23) */
-        { "t", GGUF_Q2_K, block, 1, 0, "tensor 't': row of 255 values is not a multiple of 256 (Q2_K)" },
-        { "t", GGUF_F32, square, 2, 4, "tensor 't' is misaligned (offset 4, alignment 32)" }, /* (24) */
-        { "t", GGUF_F32, square, 2, 16, "tensor 't' is misaligned (offset 16, alignment 32)" },
+        { "t", QUANT_Q8_0, odd, 1, 0, "tensor 't': row of 33 values is not a multiple of 32 (Q8_0)" }, /* (23) */
+        { "t", QUANT_Q2_K, block, 1, 0, "tensor 't': row of 255 values is not a multiple of 256 (Q2_K)" },
+        { "t", QUANT_F32, square, 2, 4, "tensor 't' is misaligned (offset 4, alignment 32)" }, /* (24) */
+        { "t", QUANT_F32, square, 2, 16, "tensor 't' is misaligned (offset 16, alignment 32)" },
     };
     (void)state;
     for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
@@ -305,14 +305,14 @@ static void tensors_are_checked(void **state)
     }
     const uint32_t removed[] = { 4, 5, 31, 32, 33, 36, 37, 38, 42, 43 };
     for (size_t i = 0; i < sizeof removed / sizeof removed[0]; i++)
-        assert_null(gguf_type_about(removed[i]));
+        assert_null(quant_type_about(removed[i]));
     gguf_builder b = { 0 };
-    gb_entry(&b, "abc", GGUF_F32, square, 2, 0);
+    gb_entry(&b, "abc", QUANT_F32, square, 2, 0);
     ((char *)b.tensors.data)[9] = 0; /* (15) */
     assert_builder_refused(&b, "tensor 0 has a bad name");
-    gb_entry(&b, "t", GGUF_F32, square, 2, 0); /* (18) */
-    gb_entry(&b, "u", GGUF_F32, square, 2, 64);
-    gb_entry(&b, "t", GGUF_F32, square, 2, 128);
+    gb_entry(&b, "t", QUANT_F32, square, 2, 0); /* (18) */
+    gb_entry(&b, "u", QUANT_F32, square, 2, 64);
+    gb_entry(&b, "t", QUANT_F32, square, 2, 128);
     assert_builder_refused(&b, "tensor 't' appears twice");
 }
 
@@ -323,20 +323,20 @@ static void tensors_stay_inside_and_apart(void **state)
     gguf_builder b = { 0 };
     size_t size;
     (void)state;
-    gb_tensor(&b, "t", GGUF_F32, large, 1, NULL, 64); /* (25) */
+    gb_tensor(&b, "t", QUANT_F32, large, 1, NULL, 64); /* (25) */
     assert_builder_refused(
         &b, "tensor 't' lies outside the file (needs byte 4064, file has 128); the download is incomplete");
-    gb_tensor(&b, "first", GGUF_F32, dims, 1, NULL, 64);
-    gb_entry(&b, "t", GGUF_F32, dims, 1, UINT64_MAX - 31);
+    gb_tensor(&b, "first", QUANT_F32, dims, 1, NULL, 64);
+    gb_entry(&b, "t", QUANT_F32, dims, 1, UINT64_MAX - 31);
     assert_builder_refused(&b, "tensor 't' lies outside the file (needs byte 18446744073709551615, file has");
-    gb_tensor(&b, "first", GGUF_F32, dims, 1, NULL, 128);
-    gb_entry(&b, "second", GGUF_F32, dims, 1, 32); /* (26): in the middle of the first */
+    gb_tensor(&b, "first", QUANT_F32, dims, 1, NULL, 128);
+    gb_entry(&b, "second", QUANT_F32, dims, 1, 32); /* (26): in the middle of the first */
     assert_builder_refused(&b, "tensors 'first' and 'second' overlap, at byte");
-    gb_tensor(&b, "first", GGUF_F32, dims, 1, NULL, 128);
-    gb_entry(&b, "again", GGUF_F32, dims, 1, 0);
+    gb_tensor(&b, "first", QUANT_F32, dims, 1, NULL, 128);
+    gb_entry(&b, "again", QUANT_F32, dims, 1, 0);
     assert_builder_refused(&b, "overlap, at byte");
     /* (27) is a warning. */
-    gb_tensor(&b, "t", GGUF_F32, dims, 1, NULL, 64 + 96);
+    gb_tensor(&b, "t", QUANT_F32, dims, 1, NULL, 64 + 96);
     char *bytes = gb_finish(&b, &size);
     gguf_file *file;
     assert_int_equal(gguf_open_bytes(&file, bytes, size, NULL), DS4_OK);
@@ -387,7 +387,7 @@ static void write_part(const char *file_name, int no, int count, int total, cons
         if (keys[i].value >= 0)
             gb_raw(&b, keys[i].key, i < 2 ? GGUF_UINT16 : GGUF_INT32, value, i < 2 ? 2 : 4);
     }
-    gb_tensor(&b, tensor, GGUF_F32, dims, 1, NULL, 64);
+    gb_tensor(&b, tensor, QUANT_F32, dims, 1, NULL, 64);
     char *bytes = gb_finish(&b, &size);
     test_write_file(scratch(file_name), bytes, size);
     free(bytes);

@@ -218,7 +218,7 @@ static void draft_layers_are_not_counted(void **state)
     with(&(model_change){ .key = P "nextn_predict_layers", .type = GGUF_UINT32, .bytes = &one, .n_bytes = 4 });
     assert_refused(&c, "6 entries for 7 layers");
     c.tensor = "blk.6.nextn.eh_proj.weight";
-    c.new_tensor.type = GGUF_F32;
+    c.new_tensor.type = QUANT_F32;
     c.new_tensor.n_dims = 1;
     c.new_tensor.dims = (uint64_t[]){ 4 };
     c.new_tensor.n_bytes = 16;

@@ -49,6 +49,10 @@ typedef struct cpu_kernels {
     sum_squares_fn *sum_squares;
 } cpu_kernels;
 
+/* The products of a variant with rows of one type; *tile_q8 is NULL for types without quantised products. False: this variant
+ * cannot compute with the type. */
+bool cpu_kernels_of_type(const cpu_kernels *k, uint32_t type, tile_fn **tile, tile_q8_fn **tile_q8);
+
 /* Slowest first. */
 extern const cpu_kernels *const cpu_kernel_variants[];
 extern const size_t n_cpu_kernel_variants;

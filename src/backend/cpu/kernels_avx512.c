@@ -122,6 +122,11 @@ INLINE __m256i load_halves(const uint8_t *row, size_t i)
     return _mm256_loadu_si256((const __m256i *)(const void *)(row + 2 * i));
 }
 
+INLINE float half(uint16_t bits)
+{
+    return _cvtsh_ss(bits);
+}
+
 INLINE lanes load_f16(const uint8_t *row, size_t i)
 {
     return _mm512_cvtph_ps(load_halves(row, i));
@@ -138,7 +143,7 @@ INLINE lanes load_q8_0(const uint8_t *row, size_t i)
     const uint8_t *block = row + i / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
     const __m512i q =
         _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(block + 2 + i % QUANT_Q8_BLOCK)));
-    return _mm512_mul_ps(v_set(_cvtsh_ss((uint16_t)(block[0] | block[1] << 8))), _mm512_cvtepi32_ps(q));
+    return _mm512_mul_ps(v_set(half((uint16_t)(block[0] | block[1] << 8))), _mm512_cvtepi32_ps(q));
 }
 
 /* --- Q8_0 blocks --------------------------------------------------------------------------------------------------- */

@@ -112,6 +112,11 @@ INLINE lanes v_exp2(lanes sum, lanes k, lanes x, lanes least)
 
 /* --- weights ------------------------------------------------------------------------------------------------------- */
 
+INLINE float half(uint16_t bits)
+{
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0);
+}
+
 INLINE lanes load_f16(const uint8_t *row, size_t i)
 {
     return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(row + 2 * i)));
@@ -126,7 +131,7 @@ INLINE lanes load_q8_0(const uint8_t *row, size_t i)
 {
     float values[LANES];
     const uint8_t *at = row + i / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
-    const float d = quant_f16_to_f32((uint16_t)(at[0] | at[1] << 8));
+    const float d = half((uint16_t)(at[0] | at[1] << 8));
     for (size_t k = 0; k < LANES; k++)
         values[k] = d * (float)(int8_t)at[2 + i % QUANT_Q8_BLOCK + k];
     return vld1q_f32(values);
