@@ -30,6 +30,10 @@ class Ds4(unittest.TestCase):
         self.assertIn("71", thought.stdout)
         self.assertNotIn("Ones", thought.stdout, "reasoning belongs to the terminal, not to stdout")
 
+    def test_no_answer_shows_the_markup_of_tool_calls(self):
+        for flags in (("--nothink", "--temp", "0"), ("--nothink", "--temp", "1", "--seed", "5")):
+            self.assertNotIn("DSML", self.run_ds4("-p", "Use a tool: the weather of Rome.", "-n", "60", *flags).stdout)
+
     def test_a_conversation(self):
         done = self.run_ds4("--nothink", "--temp", "0", text="/help\nWhat is 23 + 48?\n/nope\nHello\n/quit\n")
         self.assertIn("71", done.stdout)
