@@ -11,7 +11,7 @@
 
 typedef struct common_options {
     engine_options engine; /* complete after common_settle() */
-    uint32_t space_mb, min_cached_tokens, prefill_chunk;
+    uint32_t space_mb, min_cached_tokens, prefill_chunk, loop_tokens;
     const char *model, *change_dir;
     int backend, kv_rounding, index_rounding, act, profile, log_level; /* which word */
     bool parity, cpu, verbose, no_store;
@@ -42,6 +42,8 @@ common_options common_options_default(void);
 #define COMMON_TEXT_OPTIONS(c)                                                                                         \
     { OPTION_U32, "--ctx", "-c", "N", "context in tokens (32768, or the trained context)",                             \
       &(c)->engine.n_ctx, 16, 1 << 30 },                                                                               \
+    { OPTION_LIMIT, "--loop-guard", NULL, "N|none", "end an answer that repeats itself for N tokens (1024)",           \
+      &(c)->loop_tokens, 64, 1 << 30 },                                                                                \
     { OPTION_U32, "--prefill-chunk", NULL, "N", "tokens of a prompt per step (512)", &(c)->prefill_chunk, 1, 65536 },  \
     { OPTION_TEXT, "--tokenizer-pre", NULL, "NAME", "overrides tokenizer.ggml.pre",                                    \
       &(c)->engine.tokenizer_pre, 0, 0 },                                                                              \
@@ -61,7 +63,7 @@ common_options common_options_default(void);
       &(c)->engine.kv_min_free_bytes, 0, 0 },                                                                          \
     { OPTION_U32, "--kv-segment", NULL, "N", "tokens per segment (1024)",                                              \
       &(c)->engine.kv_segment_tokens, 1, 1 << 20 },                                                                    \
-    { OPTION_U32, "--kv-cache-min-tokens", NULL, "N", "smallest checkpoint (512)",                                     \
+    { OPTION_U32, "--kv-cache-min-tokens", NULL, "N", "the smallest checkpoint that is worth keeping (8)" ,            \
       &(c)->min_cached_tokens, 1, 1 << 30 },                                                                           \
     { OPTION_U32, "--kv-crash-strikes", NULL, "N", "crashes while restoring that make a checkpoint guilty (1)",        \
       &(c)->engine.kv_crash_strikes, 1, 100 },                                                                         \

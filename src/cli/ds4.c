@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char program[] = "ds4";
@@ -21,7 +20,7 @@ static const char usage[] = "usage: ds4 [options]\n"
 typedef struct settings {
     common_options common;
     const char *prompt, *prompt_file, *system, *logprobs_path;
-    uint32_t n_tokens, n_top;
+    uint32_t n_tokens, n_top, think_budget;
     uint64_t seed;
     double temperature, top_p, min_p;
     bool think, think_max, raw, dump_tokens, inspect;
@@ -38,12 +37,16 @@ static int read_options(settings *s, int argc, char **argv)
           0, 0 },
         { OPTION_U32, "--tokens", "-n", "N", "longest answer (50000; 64 with --dump-logprobs)", &s->n_tokens, 1,
           1 << 30 },
-        { OPTION_REAL, "--temp", NULL, "F", "temperature; 0: the most likely token (1)", &s->temperature, 0, 100 },
+        { OPTION_REAL, "--temp", NULL, "F", "temperature; 0: the most likely token (1)", &s->temperature, 0,
+          ENGINE_TEMPERATURE_MAX },
         { OPTION_REAL, "--top-p", NULL, "F", "nucleus (1)", &s->top_p, 0, 1 },
         { OPTION_REAL, "--min-p", NULL, "F", "least probability, relative to the best (0.05)", &s->min_p, 0, 1 },
-        { OPTION_U64, "--seed", NULL, "N", "seed of the sampler (the time)", &s->seed, 1, 0 },
+        { OPTION_U64, "--seed", NULL, "N", "seed of the sampler (a new one each time)", &s->seed, 0, 0 },
         { OPTION_FLAG, "--think", NULL, NULL, "reason before answering (default)", &s->think, 0, 0 },
         { OPTION_UNFLAG, "--nothink", NULL, NULL, "answer at once", &s->think, 0, 0 },
+        { OPTION_LIMIT, "--think-budget", NULL, "N|none",
+          "reasoning ends after N tokens, where it can (half of the context, at most 32768)", &s->think_budget, 1,
+          1 << 30 },
         { OPTION_FLAG, "--think-max", NULL, NULL, NULL, &s->think_max, 0, 0 },
         { OPTION_HEADING, "Model", NULL, NULL, NULL, NULL, 0, 0 },
         COMMON_MODEL_OPTIONS(c),
@@ -89,6 +92,7 @@ static ds4_options api_options(const common_options *c)
     o.n_threads = c->engine.n_threads;
     o.n_sequences = 1;
     o.prefill_chunk = c->prefill_chunk;
+    o.loop_tokens = c->loop_tokens;
     o.kernels = c->engine.kernels;
     o.tokenizer_pre = c->engine.tokenizer_pre;
     o.prompt_profile = profiles[c->profile];
@@ -149,11 +153,12 @@ static int converse(settings *s, const char *prompt)
     announce(&s->common, d, !prompt && isatty(STDIN_FILENO));
     talk_options talk = { .system = s->system, .generation = ds4_generation_default() };
     talk.generation.think = s->think;
+    talk.generation.think_budget = s->think_budget;
     talk.generation.max_tokens = s->n_tokens ? s->n_tokens : 50000;
     talk.generation.temperature = (float)s->temperature;
     talk.generation.top_p = (float)s->top_p;
     talk.generation.min_p = (float)s->min_p;
-    talk.generation.seed = s->seed ? s->seed : (uint64_t)time(NULL);
+    talk.generation.seed = s->seed;
     code = prompt ? talk_once(d, &talk, prompt) : talk_interactively(d, &talk);
     ds4_close(d);
     return code;
@@ -167,6 +172,7 @@ int main(int argc, char **argv)
     settings s = { .common = common_options_default(),
                    .system = "You are a helpful assistant",
                    .n_top = 20,
+                   .seed = ds4_generation_default().seed,
                    .temperature = 1,
                    .top_p = 1,
                    .min_p = 0.05,

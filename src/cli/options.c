@@ -122,13 +122,16 @@ static int store(const char *program, const option_spec *o, const char *value)
             return refuse_word(program, o, value);
         break;
     case OPTION_U32:
+    case OPTION_LIMIT:
     case OPTION_U64:
-        if (!read_integer(o, value, &integer))
+        if (o->kind == OPTION_LIMIT && strcmp(value, "none") == 0)
+            integer = UINT32_MAX;
+        else if (!read_integer(o, value, &integer))
             return refuse_number(program, o, value);
-        if (o->kind == OPTION_U32)
-            *(uint32_t *)o->out = (uint32_t)integer;
-        else
+        if (o->kind == OPTION_U64)
             *(uint64_t *)o->out = integer;
+        else
+            *(uint32_t *)o->out = (uint32_t)integer;
         break;
     case OPTION_REAL:
         if (!read_real(o, value, o->out))

@@ -14,6 +14,7 @@ typedef enum option_kind {
     OPTION_LIST,   /* option_list: may be repeated */
     OPTION_WORD,   /* int: which of the words in `value`, "official|none" */
     OPTION_U32,    /* uint32_t, min..max */
+    OPTION_LIMIT,  /* the same, or "none": UINT32_MAX */
     OPTION_U64,
     OPTION_REAL,    /* double */
     OPTION_IGNORED, /* accepted without a value, has no meaning here: one warning */

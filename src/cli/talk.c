@@ -131,6 +131,8 @@ static int answer(conversation *c)
         fputs("(stopped)\n", stderr);
     else if (status != DS4_OK)
         startup_complain(program, NULL, err.text), code = 1;
+    else if (result.looped)
+        fputs("(ended: the answer only repeated itself)\n", stderr);
     else if (!result.complete)
         fputs("(truncated: token limit reached)\n", stderr);
     if ((status == DS4_OK || status == DS4_ERR_CANCELLED) && result.content && result.content[0]) {

@@ -103,7 +103,8 @@ static ds4_status fill_draft(kv_draft *draft, engine_sequence *s, bool frontier,
     return DS4_OK;
 }
 
-static void save_draft(engine_sequence *s, kv_draft *draft, bool frontier, uint64_t begin, uint64_t end,
+/* False: the store will not get it. */
+static bool save_draft(engine_sequence *s, kv_draft *draft, bool frontier, uint64_t begin, uint64_t end,
                        engine_save_reason reason, int64_t begin_us)
 {
     ds4_error err = { 0 };
@@ -111,14 +112,20 @@ static void save_draft(engine_sequence *s, kv_draft *draft, bool frontier, uint6
     if (status != DS4_OK) {
         kv_draft_drop(draft);
         log_warning("kv save refused class=%s detail=\"%s\"", ds4_status_word(status), err.text);
-        return;
+        return false;
     }
     const int64_t now_us = clock_monotonic_us();
     const double us_per_token = s->n_spent ? (double)s->spent_us / (double)s->n_spent : 0;
     const kv_save_info info = { .reason = (kv_reason)reason,
                                 .cost_us = (uint64_t)(us_per_token * (double)(end - begin)),
                                 .stall_us = now_us - begin_us };
-    kv_draft_submit(draft, &info, NULL); /* a drop is counted by the store */
+    return kv_draft_submit(draft, &info, NULL) == DS4_OK; /* a drop is counted by the store */
+}
+
+static void note_saved(engine_sequence *s, uint64_t n)
+{
+    if (s->saved_to < n)
+        s->saved_to = (uint32_t)n;
 }
 
 /* `all`: those that were offered before too, should the store have had to drop one of them. */
@@ -128,11 +135,14 @@ static void save_segments(engine_sequence *s, bool all)
     for (uint64_t i = all ? 0 : s->n_offered; i < kv_chain_segments(s->chain); i++) {
         kv_draft *draft = NULL;
         const int64_t begin_us = clock_monotonic_us();
-        if (!kv_chain_has_segment(s->chain, i)) {
+        bool saved = kv_chain_has_segment(s->chain, i);
+        if (!saved) {
             if (kv_draft_segment(&draft, s->chain, i, NULL) != DS4_OK)
                 return; /* full or off: offered again at the next save */
-            save_draft(s, draft, false, i * n, (i + 1) * n, ENGINE_SAVE_SEGMENT, begin_us);
+            saved = save_draft(s, draft, false, i * n, (i + 1) * n, ENGINE_SAVE_SEGMENT, begin_us);
         }
+        if (saved)
+            note_saved(s, (i + 1) * n);
         if (s->n_offered < i + 1)
             s->n_offered = i + 1;
     }
@@ -153,17 +163,25 @@ void engine_sequence_save(engine_sequence *s, engine_save_reason reason, bool fr
     const fault f = fault_at("save.offset");
     if (f.kind == FAULT_SKEW)
         position += (uint64_t)f.arg;
-    if (!kv_chain_has_frontier(s->chain)) {
+    bool saved = kv_chain_has_frontier(s->chain);
+    if (!saved) {
         if (kv_draft_frontier(&draft, s->chain, position, false, NULL) != DS4_OK)
             return;
-        save_draft(s, draft, true, stem, s->tokens.n, reason, begin_us);
+        saved = save_draft(s, draft, true, stem, s->tokens.n, reason, begin_us);
     }
+    if (saved)
+        note_saved(s, s->tokens.n);
     s->frontier_at = (uint32_t)s->tokens.n;
 }
 
 uint32_t engine_sequence_unsaved(const engine_sequence *s)
 {
     return (uint32_t)s->tokens.n - s->frontier_at;
+}
+
+uint32_t engine_sequence_saved(const engine_sequence *s)
+{
+    return s->saved_to;
 }
 
 /* ---------------------------------------------------------------- restore */
@@ -219,7 +237,7 @@ ds4_status engine_sequence_restore(engine_sequence *s, kv_plan *plan, ds4_error 
         return status;
     }
     s->fresh = true;
-    s->frontier_at = (uint32_t)n;
+    s->frontier_at = s->saved_to = (uint32_t)n;
     s->n_offered = kv_plan_segments(plan);
     return DS4_OK;
 }

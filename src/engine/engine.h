@@ -31,6 +31,9 @@ typedef struct engine_options {
     uint32_t kv_segment_tokens; /* 0: default (1024); a multiple of every compression ratio */
     uint32_t kv_crash_strikes;  /* 0: default (1) */
     uint32_t kv_shutdown_ms;    /* how long closing may write what is still queued (--kv-shutdown-ms) */
+    /* With a store, models of up to so many bytes are hashed before engine_open() returns, if the directory has no note of
+     * them; longer ones in the background (src/engine/identity.c). */
+    uint64_t hash_at_once_bytes; /* default: 256 MiB, a third of a second */
     bool kv_read_only;
 } engine_options;
 
@@ -50,7 +53,7 @@ typedef struct engine_about {
     uint64_t n_params, n_bytes;
     const char *backend;  /* "cpu" */
     const char *kernels;  /* "avx512", "scalar", ... */
-    char fingerprint[13]; /* first 12 digits of the state fingerprint */
+    char fingerprint[13]; /* 12 digits: model's metadata and shapes, tokenizer, numerics; not the weights themselves */
 } engine_about;
 
 const engine_about *engine_get_about(const engine *e);
@@ -58,6 +61,8 @@ const text_tokenizer *engine_tokenizer(const engine *e);
 kv_store *engine_store(const engine *e); /* NULL if there is none; usable from any thread */
 
 /* ---- sampling: protocol specification, section 5 ---- */
+enum { ENGINE_TEMPERATURE_MAX = 2 }; /* as the hosted API; the same for the server, the program and the library */
+
 typedef struct engine_bias {
     uint32_t id;
     float bias;
@@ -77,7 +82,7 @@ engine_sampling engine_sampling_default(void); /* temperature 1, top_p 1, min_p 
 
 typedef struct engine_sampler engine_sampler;
 
-/* ARGUMENT when a bias id is outside the vocabulary. */
+/* ARGUMENT when a number is outside its range, or a bias id outside the vocabulary. */
 ds4_status engine_sampling_check(const engine_sampling *options, uint32_t n_vocab, ds4_error *err);
 /* Copies everything. Errors: those of engine_sampling_check(), NO_MEMORY. */
 ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *options, uint32_t n_vocab, ds4_error *err);
@@ -158,6 +163,9 @@ typedef enum engine_save_reason {
 void engine_sequence_save(engine_sequence *sequence, engine_save_reason reason, bool frontier);
 /* Tokens since the last frontier that was handed to the store (or restored from it); the length if there was none. */
 uint32_t engine_sequence_unsaved(const engine_sequence *sequence);
+
+/* Tokens from the start on that the store has, or was handed for writing. */
+uint32_t engine_sequence_saved(const engine_sequence *sequence);
 
 /* All or nothing: after DS4_OK the sequence is exactly at kv_plan_tokens(plan) with every row and counter of that
  * position; after any error it is empty. Call kv_plan_begin() first, and judge the plan afterwards. */

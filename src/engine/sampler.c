@@ -57,8 +57,18 @@ static bool has_penalty(const engine_sampling *o)
     return o->presence_penalty != 0 || o->frequency_penalty != 0 || o->repetition_penalty != 1;
 }
 
+/* Written so that NaN is refused, too. */
+static bool is_within(float x, float min, float max)
+{
+    return x >= min && x <= max;
+}
+
 ds4_status engine_sampling_check(const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
 {
+    if (!is_within(options->temperature, 0, ENGINE_TEMPERATURE_MAX))
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "temperature must be between 0 and %d", ENGINE_TEMPERATURE_MAX);
+    if (!is_within(options->top_p, 0, 1) || !is_within(options->min_p, 0, 1))
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "top_p and min_p must be between 0 and 1");
     for (uint32_t i = 0; i < options->n_biases; i++)
         if (options->biases[i].id >= n_vocab)
             return ds4_fail(err, DS4_ERR_ARGUMENT, "logit_bias: token id %u is outside the vocabulary of %u",

@@ -47,7 +47,7 @@ void engine_sequence_reset(engine_sequence *s)
         kv_chain_reset(s->chain);
     s->tokens.n = 0;
     s->has_logits = s->fresh = false;
-    s->frontier_at = 0;
+    s->frontier_at = s->saved_to = 0;
     s->n_offered = 0;
     s->spent_us = 0;
     s->n_spent = 0;
@@ -81,6 +81,8 @@ ds4_status engine_sequence_rewind(engine_sequence *s, uint32_t n, ds4_error *err
         kv_chain_truncate(s->chain, n);
     if (s->frontier_at > n)
         s->frontier_at = 0;
+    if (s->saved_to > n)
+        s->saved_to = n;
     if (s->chain && s->n_offered > kv_chain_segments(s->chain))
         s->n_offered = kv_chain_segments(s->chain);
     return DS4_OK;

@@ -6,6 +6,7 @@
 #define GGUF_GGUF_H
 
 #include "base/buffer.h"
+#include "base/hash.h"
 #include "ds4/error.h"
 #include "quant/quant.h"
 
@@ -68,6 +69,11 @@ const char *gguf_warning(const gguf_file *file);
 /* False once a mapped file has another size or modification time than when it was opened: reading on could raise
  * SIGBUS or give other weights (check 38). One fstat() per part. Always true for bytes in memory. */
 bool gguf_still_whole(const gguf_file *file);
+
+/* Adds what tells the files from others and from themselves after a change: device, inode, size, times of the last write and
+ * of the last change of the inode, as they are now. *newest_ns: the latest of these times. False if they cannot be had (bytes
+ * in memory). */
+bool gguf_stamp(const gguf_file *file, hash_stream *stream, int64_t *newest_ns);
 
 uint64_t gguf_n_tensors(const gguf_file *file);
 const gguf_tensor *gguf_tensor_at(const gguf_file *file, uint64_t index);     /* directory order */

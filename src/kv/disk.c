@@ -20,7 +20,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-static const char *const folders[] = { "o", "use", "poison", "intent", "quarantine", "pin", "tmp" };
+static const char *const folders[] = { "o", "use", "poison", "intent", "quarantine", "pin", "tmp", "model" };
 
 void kv_object_name(const kv_key *key, uint16_t kind, char out[KV_NAME_BYTES])
 {

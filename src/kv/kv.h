@@ -96,6 +96,9 @@ typedef struct kv_options {
     const char *dir; /* copied; made (0700) if absent; its parent must exist */
     kv_layout layout;
     uint8_t fingerprint[32]; /* identity of weights, tokenizer, numerics: other states are never used (P9) */
+    /* Or what fills it in, when the directory has been opened and its notes can be read. An error ends kv_store_open(). */
+    ds4_status (*identify)(void *user, kv_store *store, uint8_t fingerprint[32], ds4_error *err);
+    void *identify_user;
     uint32_t segment_tokens; /* N >= 1: a multiple of every compression ratio, which the caller vouches for */
     uint64_t budget_bytes;   /* 0: min(32 GiB, 10 % of the file system, 25 % of what is free) */
     uint64_t min_free_bytes; /* what we leave free on the file system. 0: max(5 GiB, 5 %); 1: practically none */
@@ -140,6 +143,18 @@ bool kv_flush(kv_store *store, int64_t timeout_us);
 /* The first 12 hex digits of the store's id, and whether it can be written; for start-up lines. */
 void kv_store_describe(kv_store *store, char *out, size_t size);
 bool kv_store_is_read_only(kv_store *store);
+
+/* ---- notes: what the directory remembers about models ---- */
+
+/* To the store both values are just bytes; src/engine/identity.c says what they mean. */
+typedef struct kv_note {
+    kv_key weights, id;
+} kv_note;
+
+/* NOT_FOUND (also when it is damaged: it is then removed), IO. Blocks on the disk, like the next. */
+ds4_status kv_note_read(kv_store *store, const kv_key *name, kv_note *out);
+/* Never replaces what is there. A failure costs the note, and a line in the log. */
+void kv_note_write(kv_store *store, const kv_key *name, const kv_note *note);
 
 /* ---- chains: the names of a token list, computed as it grows ---- */
 

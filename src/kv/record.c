@@ -7,6 +7,7 @@
 
 static const uint8_t store_magic[8] = { 0x89, 'D', 'S', '4', 'S', 'T', 0x0D, 0x0A };
 static const uint8_t verdict_magic[8] = { 0x89, 'D', 'S', '4', 'P', '1', 0x0D, 0x0A };
+static const uint8_t note_magic[8] = { 0x89, 'D', 'S', '4', 'M', '1', 0x0D, 0x0A };
 static const uint8_t intent_magic[8] = { 0x89, 'D', 'S', '4', 'I', '1', 0x0D, 0x0A };
 
 enum { INTENT_HEAD = 136, INTENT_OBJECT = 56, DIGEST = 16, RECORD_MAJOR = 1, INTENT_LOCKED = 1 };
@@ -91,6 +92,26 @@ bool kv_verdict_decode(kv_verdict *out, const uint8_t *b, size_t size)
     out->writer = cursor_load(b + 96, 8);
     out->reason = (uint32_t)cursor_load(b + 104, 4);
     out->strikes = (uint32_t)cursor_load(b + 108, 4);
+    return true;
+}
+
+void kv_note_encode(const kv_key *name, const kv_note *note, uint64_t time_ns, uint8_t out[KV_NOTE_BYTES])
+{
+    uint8_t *at = put_bytes(out, note_magic, 8);
+    at = put(at, time_ns, 8);
+    at = put_bytes(at, name->bytes, 32);
+    at = put_bytes(at, note->weights.bytes, 32);
+    put_bytes(at, note->id.bytes, 32);
+    seal(out, KV_NOTE_BYTES);
+}
+
+bool kv_note_decode(kv_key *name, kv_note *out, const uint8_t *b, size_t size)
+{
+    if (size != KV_NOTE_BYTES || memcmp(b, note_magic, 8) != 0 || !is_sealed(b, size))
+        return false;
+    memcpy(name->bytes, b + 16, 32);
+    memcpy(out->weights.bytes, b + 48, 32);
+    memcpy(out->id.bytes, b + 80, 32);
     return true;
 }
 

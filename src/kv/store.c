@@ -179,6 +179,8 @@ ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *e
         fill_defaults(s);
         status = settle_record(s, &inner);
     }
+    if (status == DS4_OK && options->identify)
+        status = options->identify(options->identify_user, s, s->options.fingerprint, &inner);
     if (status != DS4_OK) {
         free_store(s);
         return ds4_fail(err, status, "%s", inner.text);
@@ -189,6 +191,7 @@ ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *e
     kv_intents_settle(s);
     kv_sweep(s);
     start_threads(s);
+    s->opened = true;
     *out = s;
     return DS4_OK;
 }
@@ -328,7 +331,7 @@ void kv_store_describe(kv_store *s, char *out, size_t size)
 
 bool kv_store_is_read_only(kv_store *s)
 {
-    return s->disk.read_only || !s->has_writer;
+    return s->options.read_only || s->disk.read_only || (s->opened && !s->has_writer);
 }
 
 void kv_refresh_figures(kv_store *s)

@@ -6,6 +6,7 @@
  *   index.c    what is there (heap.c)  evict.c  what must go              sweep.c   what is left over
  *   scan.c     the index at start      disk.c   the directory             publish.c how an object gets its name
  *   layout.c   what objects must hold  header.c, record.c  bytes          key.c     names
+ *   note.c     about models
  *
  * Locks: `lock` alone, and nothing slow under it: no file is touched while it is held. */
 #ifndef KV_STORE_H
@@ -145,7 +146,7 @@ struct kv_store {
     kv_store_record record;
     uint64_t writer_id;
     pthread_t writer, scanner;
-    bool has_writer, has_scanner;
+    bool has_writer, has_scanner, opened;
     kv_disk disk;        /* has its own rules: kv/disk.h */
     atomic_bool leaving; /* searches give up */
 

@@ -311,21 +311,69 @@ void model_fingerprint(const model *m, hash_stream *stream)
     hash_stream_add(stream, m->backend->family, strlen(m->backend->family) + 1);
 }
 
-ds4_status model_weights_hash(const model *m, hash_key *out, ds4_error *err)
+static void add_entry(hash_stream *stream, const gguf_tensor *t)
 {
+    hash_stream_add_u64(stream, t->name.size);
+    hash_stream_add(stream, t->name.data, t->name.size);
+    hash_stream_add_u64(stream, t->type);
+    for (int k = 0; k < 4; k++)
+        hash_stream_add_u64(stream, t->dims[k]);
+}
+
+/* (38) */
+static ds4_status check_whole(const model *m, ds4_error *err)
+{
+    return gguf_still_whole(m->file) ? DS4_OK : ds4_fail(err, DS4_ERR_IO, "the model file was changed while in use");
+}
+
+ds4_status model_weights_hash(const model *m, hash_key *out, model_go_on_fn *go_on, void *user, ds4_error *err)
+{
+    enum { PIECE = 4 << 20 };
+    hash_stream stream;
+    uint64_t n_done = 0;
+    hash_stream_begin(&stream, NULL);
+    for (uint64_t i = 0; i < gguf_n_tensors(m->file); i++) {
+        const gguf_tensor *t = gguf_tensor_at(m->file, i);
+        add_entry(&stream, t);
+        for (uint64_t at = 0; at < t->n_bytes; at += PIECE) {
+            const size_t n = (size_t)(t->n_bytes - at < PIECE ? t->n_bytes - at : PIECE);
+            hash_stream_add(&stream, t->data + at, n);
+            n_done += n;
+            if (go_on && !go_on(user, n_done))
+                return ds4_fail(err, DS4_ERR_CANCELLED, "hashing was stopped");
+        }
+    }
+    hash_stream_end(&stream, out);
+    return check_whole(m, err);
+}
+
+ds4_status model_sampled_hash(const model *m, hash_key *out, ds4_error *err)
+{
+    enum { SAMPLE = 64 << 10 };
     hash_stream stream;
     hash_stream_begin(&stream, NULL);
     for (uint64_t i = 0; i < gguf_n_tensors(m->file); i++) {
         const gguf_tensor *t = gguf_tensor_at(m->file, i);
-        hash_stream_add_u64(&stream, t->name.size);
-        hash_stream_add(&stream, t->name.data, t->name.size);
-        hash_stream_add_u64(&stream, t->type);
-        for (int k = 0; k < 4; k++)
-            hash_stream_add_u64(&stream, t->dims[k]);
-        hash_stream_add(&stream, t->data, (size_t)t->n_bytes);
+        const uint64_t n = t->n_bytes < SAMPLE ? t->n_bytes : SAMPLE;
+        add_entry(&stream, t);
+        hash_stream_add(&stream, t->data + (t->n_bytes - n) / 2, (size_t)n);
     }
     hash_stream_end(&stream, out);
-    if (!gguf_still_whole(m->file)) /* (38) */
-        return ds4_fail(err, DS4_ERR_IO, "the model file was changed while in use");
-    return DS4_OK;
+    return check_whole(m, err);
+}
+
+void model_outline_hash(const model *m, hash_key *out)
+{
+    hash_stream stream;
+    hash_stream_begin(&stream, NULL);
+    for (uint64_t i = 0; i < gguf_n_values(m->file); i++) {
+        const gguf_value *v = gguf_value_at(m->file, i);
+        hash_stream_add_u64(&stream, v->key.size);
+        hash_stream_add(&stream, v->key.data, v->key.size);
+        hash_stream_add_u64(&stream, v->n_bytes);
+        hash_stream_add(&stream, v->bytes, v->n_bytes);
+    }
+    for (uint64_t i = 0; i < gguf_n_tensors(m->file); i++)
+        add_entry(&stream, gguf_tensor_at(m->file, i));
+    hash_stream_end(&stream, out);
 }

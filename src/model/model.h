@@ -107,9 +107,15 @@ uint32_t model_segment_multiple(const model *m);
 /* Adds what, beside weights and tokenizer, decides about rows: shapes, constants, numerics version, switches, row format,
  * backend family. Any thread. */
 void model_fingerprint(const model *m, hash_stream *stream);
+/* Called between pieces of a few megabytes; false: enough, CANCELLED. */
+typedef bool model_go_on_fn(void *user, uint64_t n_done);
 /* BLAKE2b-256 of every tensor's name, type, shape and bytes, in directory order. Reads the whole file: about a second per
- * GB. Any thread. */
-ds4_status model_weights_hash(const model *m, hash_key *out, ds4_error *err);
+ * GB. `go_on` may be NULL. Any thread. Errors: IO (the file was changed while in use), CANCELLED. */
+ds4_status model_weights_hash(const model *m, hash_key *out, model_go_on_fn *go_on, void *user, ds4_error *err);
+/* The same over 64 KiB from the middle of every tensor. Any thread. */
+ds4_status model_sampled_hash(const model *m, hash_key *out, ds4_error *err);
+/* And over all metadata and no byte of a tensor: milliseconds. Any thread. */
+void model_outline_hash(const model *m, hash_key *out);
 
 /* ---- states: section 11 ---- */
 typedef struct model_state model_state;

@@ -16,7 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TURN_MIN_TOKENS = 64 }; /* a frontier at the end of a turn is worth this many new tokens */
+/* A frontier at the end of a turn is worth this many new tokens, or, in a short conversation, a quarter of it. */
+enum { TURN_MIN_TOKENS = 64, TURN_MIN_SHARE = 4 };
 
 void restart_clean(sched *s, job *j)
 {
@@ -92,8 +93,18 @@ static void settle_slot(sched *s, job *j, sched_finish how)
         return;
     }
     const uint32_t length = engine_sequence_length(at->sequence);
-    if (length >= s->options.min_cached_tokens && engine_sequence_unsaved(at->sequence) >= TURN_MIN_TOKENS)
+    const uint32_t unsaved = engine_sequence_unsaved(at->sequence);
+    if (length >= s->options.min_cached_tokens && (unsaved >= TURN_MIN_TOKENS || unsaved >= length / TURN_MIN_SHARE))
         engine_sequence_save(at->sequence, ENGINE_SAVE_TURN, true);
+}
+
+/* How many tokens of the prompt this request has added to the store. */
+static uint32_t count_written(const engine_sequence *sequence, const job *j)
+{
+    uint32_t n = sequence ? engine_sequence_saved(sequence) : 0;
+    if (n > j->request.n_prompt)
+        n = j->request.n_prompt;
+    return n > j->n_cached ? n - j->n_cached : 0;
 }
 
 void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const char *text)
@@ -104,6 +115,7 @@ void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const cha
                             .n_prompt = j->request.n_prompt,
                             .n_cached = j->n_cached,
                             .n_generated = j->n_generated,
+                            .loop_period = j->loop_period,
                             .source = j->source,
                             .retried_clean = j->retried };
     const bool was_running = j->state == JOB_RUNNING;
@@ -113,8 +125,11 @@ void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const cha
     result.queue_us = started_us - j->submitted_us;
     result.prefill_us = was_running ? first_us - started_us : 0;
     result.decode_us = now_us - first_us;
-    if (j->slot)
+    if (j->slot) {
+        const slot *at = j->slot;
         settle_slot(s, j, how);
+        result.n_written = count_written(at->sequence, j);
+    }
     j->state = JOB_DONE;
     pthread_mutex_lock(&s->lock);
     if (was_running)
@@ -127,6 +142,7 @@ void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const cha
         s->metrics.failed_total++;
     else
         s->metrics.finished_total++;
+    s->metrics.loops_total += how == SCHED_FINISH_LOOP;
     pthread_mutex_unlock(&s->lock);
     j->request.on_done(j->request.user, &result);
     pthread_mutex_lock(&s->lock);

@@ -2,6 +2,7 @@
 #ifndef SCHED_JOB_H
 #define SCHED_JOB_H
 
+#include "sched/loop.h"
 #include "sched/sched.h"
 
 #include <stdatomic.h>
@@ -35,7 +36,9 @@ struct sched_ticket {
     engine_sampler *sampler;
     token_list history; /* prompt and every token given to on_token(); the last may not be evaluated yet */
     uint32_t n_generated;
-    uint32_t n_live; /* while planning: what the slot could keep */
+    loop_guard loop;
+    uint32_t loop_period; /* once one was found */
+    uint32_t n_live;      /* while planning: what the slot could keep */
     uint32_t n_cached;
     sched_source source;
     bool retried;      /* the one clean retry has been used */

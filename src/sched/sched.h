@@ -20,7 +20,8 @@ typedef struct sched_options {
     uint32_t prefill_chunk;     /* tokens of one prefill slice when nobody decodes */
     uint32_t prefill_quantum;   /* the same while others decode (--mixed-prefill-quantum) */
     uint32_t min_cached_tokens; /* smallest checkpoint worth saving or restoring (--kv-cache-min-tokens) */
-    int64_t patience_us;        /* a search may take half the time of prefilling, but always this long */
+    uint32_t loop_tokens; /* an answer that repeats itself for so many tokens ends (sched/loop.h); UINT32_MAX: never */
+    int64_t patience_us;  /* a search may take half the time of prefilling, but always this long */
 } sched_options;
 
 sched_options sched_options_default(void);
@@ -50,6 +51,7 @@ typedef enum sched_finish {
     SCHED_FINISH_STEERED, /* the owner said finish */
     SCHED_FINISH_LENGTH,  /* max_tokens were generated */
     SCHED_FINISH_CONTEXT, /* the context is full */
+    SCHED_FINISH_LOOP,    /* it repeats itself: `loop_period` tokens again and again */
     SCHED_FINISH_CANCELLED,
     SCHED_FINISH_ERROR /* `status` and `error` say which */
 } sched_finish;
@@ -62,7 +64,9 @@ typedef struct sched_result {
     char error[240];
     uint32_t n_prompt;    /* tokens of the prompt */
     uint32_t n_cached;    /* of these, not evaluated in this request */
+    uint32_t n_written;   /* of the others, given to the store: a later request finds them there */
     uint32_t n_generated; /* tokens given to on_token() */
+    uint32_t loop_period; /* 0 unless finish is LOOP */
     sched_source source;  /* where the cached tokens came from */
     bool retried_clean;   /* a restored state failed and the request was served from a clean one */
     int64_t queue_us, prefill_us, decode_us;
@@ -118,6 +122,7 @@ typedef struct sched_metrics {
     uint64_t refused_total, finished_total, cancelled_total, failed_total;
     uint64_t prefill_tokens_total, decode_tokens_total, reused_live_tokens_total, reused_disk_tokens_total;
     uint64_t live_starts_total; /* requests that went on from what an earlier one left in memory */
+    uint64_t loops_total;       /* of the finished ones, those that repeated themselves */
     uint64_t retries_clean_total;
     uint64_t states_given_up_total;   /* idle sequences freed because memory was short */
     uint64_t searches_given_up_total; /* the directory did not answer in time */

@@ -23,6 +23,7 @@ static void take_token(sched *s, job *j, uint32_t id, const sched_token *token)
     }
     engine_sampler_note(j->sampler, &id, 1, true);
     j->n_generated++;
+    j->loop_period = loop_note(&j->loop, j->history.ids + j->request.n_prompt, j->n_generated, s->options.loop_tokens);
     if (!j->first_token_us)
         j->first_token_us = clock_monotonic_us();
     j->steer = (sched_steer){ 0 };
@@ -34,6 +35,8 @@ static void take_token(sched *s, job *j, uint32_t id, const sched_token *token)
         finish_job(s, j, SCHED_FINISH_LENGTH, DS4_OK, "");
     else if (j->history.n >= s->n_ctx)
         finish_job(s, j, SCHED_FINISH_CONTEXT, DS4_OK, "");
+    else if (j->loop_period)
+        finish_job(s, j, SCHED_FINISH_LOOP, DS4_OK, "");
 }
 
 /* The whole history is evaluated: choose the next token. */

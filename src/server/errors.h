@@ -21,6 +21,10 @@ typedef struct http_error {
 bool refuse(http_error *e, int status, const char *code, const char *param, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
+/* 400 for a prompt that the context cannot hold, in words by which agents know that they must shorten the conversation. n_tokens is
+ * all of them, or `at_least` so many; a context `may_grow` that is smaller than the model allows. */
+bool refuse_context(http_error *e, size_t n_tokens, bool at_least, uint32_t n_ctx, bool may_grow);
+
 /* 500 or 503 for what the engine or the memory refused. */
 bool refuse_status(http_error *e, ds4_status status, const char *text);
 bool refuse_memory(http_error *e);

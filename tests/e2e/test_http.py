@@ -111,7 +111,7 @@ class Http(unittest.TestCase):
 
     def test_a_prompt_longer_than_the_context(self):
         answer = self.raw(json.dumps({"messages": [{"role": "user", "content": "word " * 40000}]}))
-        self.assert_error(answer, 400, "context_length_exceeded", "the context holds 8192")
+        self.assert_error(answer, 400, "context_length_exceeded", "maximum context length is 8192 tokens")
         error = json.loads(answer[2])["error"]
         self.assertGreater(error["n_prompt_tokens"], 8192)
         self.assertNotIn("--ctx", error["message"], "this model knows no larger context")

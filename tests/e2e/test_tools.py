@@ -215,8 +215,8 @@ class Tools(harness.ServerCase):
         self.assertEqual(status, 200, answer)
         self.assertEqual(answer["usage"]["completion_tokens_details"]["reasoning_tokens"], 3 + 512)
         self.assertEqual(answer["choices"][0]["finish_reason"], "stop")
-        status, answer = self.server.post({"messages": ASKED, "thinking": {"type": "enabled", "budget_tokens": 0}})
-        self.assertEqual((status, answer["error"]["param"]), (400, "budget_tokens"))
+        status, answer = self.server.post({"messages": ASKED, "thinking": {"type": "enabled", "budget_tokens": -2}})
+        self.assertEqual((status, answer["error"]["param"]), (400, "thinking.budget_tokens"))
 
 
 class Unbound(unittest.TestCase):

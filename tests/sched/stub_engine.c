@@ -187,7 +187,7 @@ void engine_sequence_save(engine_sequence *s, engine_save_reason reason, bool fr
 {
     stub.n_saved++;
     stub.n_displaced += reason == ENGINE_SAVE_DISPLACED;
-    if (frontier) {
+    if (frontier && stub.has_store) {
         stub.n_frontiers++;
         s->frontier_at = (uint32_t)s->tokens.n;
     }
@@ -196,6 +196,11 @@ void engine_sequence_save(engine_sequence *s, engine_save_reason reason, bool fr
 uint32_t engine_sequence_unsaved(const engine_sequence *s)
 {
     return (uint32_t)s->tokens.n - s->frontier_at;
+}
+
+uint32_t engine_sequence_saved(const engine_sequence *s)
+{
+    return s->frontier_at;
 }
 
 ds4_status engine_sequence_restore(engine_sequence *s, kv_plan *plan, ds4_error *err)

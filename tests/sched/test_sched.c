@@ -386,6 +386,35 @@ static void frontiers_are_saved_at_the_anchors_and_at_the_end(void **state)
     assert_int_equal(stub.n_frontiers, 3); /* 133, 399, and the end of the turn */
 }
 
+/* What a result calls written is in the store: all of the prompt that was not there before, or nothing without a store, without
+ * the cache, or below the smallest checkpoint. */
+static void written_tokens_are_those_that_the_store_got(void **state)
+{
+    (void)state;
+    const struct {
+        bool has_store, no_cache;
+        uint32_t checkpoint, n_prompt, n_written;
+    } cases[] = { { true, false, 0, 400, 400 },
+                  { true, false, 150, 400, 250 },
+                  { false, false, 0, 400, 0 },
+                  { true, true, 0, 400, 0 },
+                  { true, false, 0, 40, 0 } };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        stub_reset();
+        stub.has_store = cases[i].has_store;
+        stub.checkpoint = cases[i].checkpoint;
+        sched *s = open_sched(1);
+        client *c = client_new(40, cases[i].n_prompt);
+        sched_request r = request_of(c, 10);
+        r.no_cache = cases[i].no_cache;
+        assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
+        wait_done(c);
+        assert_int_equal(c->result.n_written, cases[i].n_written);
+        assert_int_equal(c->result.n_cached, cases[i].checkpoint);
+        end(s, c);
+    }
+}
+
 static void a_request_without_cache_neither_reads_nor_writes_it(void **state)
 {
     (void)state;
@@ -496,6 +525,7 @@ int main(void)
         cmocka_unit_test_setup(impossible_requests_are_refused_at_once, fresh_world),
         cmocka_unit_test_setup(the_context_ends_a_request, fresh_world),
         cmocka_unit_test_setup(frontiers_are_saved_at_the_anchors_and_at_the_end, fresh_world),
+        cmocka_unit_test_setup(written_tokens_are_those_that_the_store_got, fresh_world),
         cmocka_unit_test_setup(a_request_without_cache_neither_reads_nor_writes_it, fresh_world),
         cmocka_unit_test_setup(draining_finishes_what_runs_and_refuses_what_comes, fresh_world),
         cmocka_unit_test_setup(draining_without_patience_cancels, fresh_world),

@@ -12,6 +12,7 @@
 static atomic_long memory_requests;  /* since the fuse was set */
 static atomic_long memory_fuse;      /* the number of the request that fails; 0: none */
 static atomic_bool memory_stays_out; /* and all that follow */
+static atomic_long memory_n_live;    /* of malloc(), calloc() and realloc(), not freed */
 
 static inline void memory_fuse_set(long nth, bool for_good)
 {
@@ -34,6 +35,7 @@ static inline bool memory_fuse_clear(void)
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *old, size_t size);
+void __libc_free(void *old);
 
 static bool memory_fails(void)
 {
@@ -44,19 +46,33 @@ static bool memory_fails(void)
     return true;
 }
 
+static void *memory_counted(void *fresh)
+{
+    memory_n_live += fresh != NULL;
+    return fresh;
+}
+
 void *malloc(size_t size)
 {
-    return memory_fails() ? NULL : __libc_malloc(size);
+    return memory_fails() ? NULL : memory_counted(__libc_malloc(size));
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return memory_fails() ? NULL : __libc_calloc(n, size);
+    return memory_fails() ? NULL : memory_counted(__libc_calloc(n, size));
 }
 
 void *realloc(void *old, size_t size)
 {
+    if (!old)
+        return malloc(size);
     return memory_fails() ? NULL : __libc_realloc(old, size);
+}
+
+void free(void *old)
+{
+    memory_n_live -= old != NULL;
+    __libc_free(old);
 }
 
 #else
