@@ -184,6 +184,11 @@ class Connections(Wire):
 class Memory(Wire):
     """What a client without a key, or with one, can make the server keep."""
 
+    def serve(self, *flags, **more):
+        if b"__asan_init" in harness.SERVER.read_bytes():
+            self.skipTest("a sanitizer's allocator keeps what was freed")
+        return super().serve(*flags, **more)
+
     def test_only_completions_keep_their_body(self):
         server = self.serve("--api-key", "secret", model=harness.tiny_model())
         before = resident_kib(server.child.pid)
@@ -232,8 +237,8 @@ class Memory(Wire):
         for n in range(1, 7):
             held.append(self.send(server, request(body)))
             self.wait(server, lambda n=n: server.metric("ds4_queued_requests") == n)
-        # One tree of this body has 45 MB; one at a time is all there ever was.
-        self.assertLess(resident_kib(server.child.pid) - before, 100 << 10)
+        # One tree of this body has 70 MB; one at a time is all there ever was, and it goes back to the system.
+        self.wait(server, lambda: resident_kib(server.child.pid) - before < 40 << 10)
 
     def test_short_of_memory_a_body_is_503_and_not_too_long(self):
         server = self.serve(model=harness.tiny_model())
