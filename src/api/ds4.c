@@ -131,9 +131,10 @@ typedef struct talk {
     bool stopped, complete, no_memory;
     chat_verdict verdict;
     sched_result result;
-    sched_ticket *_Atomic ticket; /* set once it is known */
-    pthread_mutex_t lock;         /* guards `done` */
-    pthread_cond_t changed;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* `done` */
+    /* Guarded by `lock`, which is held until the ticket is known. */
+    sched_ticket *ticket;
     bool done;
 } talk;
 
@@ -188,9 +189,12 @@ static void on_prefill(void *user, uint32_t n_done, uint32_t n_prompt)
     talk *t = user;
     if (t->generation->on_prompt && !t->stopped)
         t->stopped = !t->generation->on_prompt(t->generation->user, n_done, n_prompt);
+    if (!t->stopped)
+        return;
+    pthread_mutex_lock(&t->lock);
     sched_ticket *ticket = t->ticket;
-    if (t->stopped && ticket)
-        sched_cancel(ticket);
+    pthread_mutex_unlock(&t->lock);
+    sched_cancel(ticket);
 }
 
 static void on_done(void *user, const sched_result *result)
@@ -298,10 +302,12 @@ ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, cons
         request.sampling.top_p = generation->top_p;
         request.sampling.min_p = generation->min_p;
         request.sampling.seed = generation->seed;
+        pthread_mutex_lock(&t.lock);
         status = sched_submit(d->sched, &request, &ticket, err);
+        t.ticket = ticket;
+        pthread_mutex_unlock(&t.lock);
     }
     if (status == DS4_OK) {
-        t.ticket = ticket;
         pthread_mutex_lock(&t.lock);
         while (!t.done)
             pthread_cond_wait(&t.changed, &t.lock);

@@ -48,6 +48,8 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_LIST, "--allow-host", NULL, "NAME", "another Host name to answer to (repeatable)", &s->hosts, 0, 0 },
         { OPTION_LIST, "--model-name", NULL, "NAME", "a name of the model (repeatable)", &s->names, 0, 0 },
         { OPTION_FLAG, "--strict-model", NULL, NULL, "refuse requests for other models", &o->strict_model, 0, 0 },
+        { OPTION_U32, "--max-connections", NULL, "N", "open connections; later ones replace idle ones (1024)",
+          &o->connections_max, 1, 1 << 20 },
         { OPTION_U32, "--max-body-mb", NULL, "N", "longest request body (64)", &s->body_mb, 1, 65536 },
         { OPTION_U32, "--write-timeout", NULL, "S", "close connections that are silent for S seconds (60)",
           &o->write_timeout_s, 1, 86400 },
@@ -163,13 +165,14 @@ static void announce_store(const common_options *c, const engine *e)
 static void announce(const settings *s, const engine *e, const server *http, int64_t begun_us)
 {
     const engine_about *a = engine_get_about(e);
+    char url[300];
     log_info("model name=\"%.*s\" params=%.1fM bytes=%.1fM ctx=%u trained=%u backend=%s kernels=%s profile=%s "
              "fingerprint=%s",
              (int)a->name.size, a->name.data, (double)a->n_params / 1e6, (double)a->n_bytes / 1e6, a->n_ctx,
              a->n_ctx_trained, a->backend, a->kernels, chat_profile_name(s->server.profile), a->fingerprint);
     announce_store(&s->common, e);
-    log_info("listening http://%s:%u ready=%.2fs", s->server.host, (unsigned)server_port(http),
-             (double)(clock_monotonic_us() - begun_us) / 1e6);
+    server_url(http, url, sizeof url);
+    log_info("listening %s ready=%.2fs", url, (double)(clock_monotonic_us() - begun_us) / 1e6);
 }
 
 /* 2: what was given is wrong; 1: it failed. */

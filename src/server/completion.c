@@ -14,7 +14,7 @@ enum { NEAR_RANK = 3, BUDGET_GRACE = 512 };
 typedef struct completion {
     /* Constant once submitted. */
     completion_context context;
-    buffer body;        /* until the request was read */
+    upload body;        /* until the request was read */
     http_error refusal; /* why it cannot run */
     chat_request request;
     token_list prompt;
@@ -35,7 +35,7 @@ static void free_completion(void *owner)
 {
     completion *c = owner;
     answer_free(&c->answer);
-    buffer_free(&c->body);
+    upload_free(&c->body);
     chat_parser_free(c->parser);
     token_list_free(&c->prompt);
     token_list_free(&c->forced);
@@ -187,11 +187,11 @@ static void log_end(const completion *c, const sched_result *r, const char *fini
     char loop[40] = "";
     if (r->loop_period)
         snprintf(loop, sizeof loop, " why=loop period=%u", (unsigned)r->loop_period);
-    log_info("request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs "
+    log_info("request done request=%s id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs "
              "decode=%.3fs%s%s%s",
-             c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source],
-             (unsigned)n_completion, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
-             loop, r->retried_clean ? " retried=clean" : "",
+             c->st->request_id, c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached,
+             sources[r->source], (unsigned)n_completion, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6,
+             (double)r->decode_us / 1e6, loop, r->retried_clean ? " retried=clean" : "",
              c->request.effort_lowered ? " effort=high requested=max" : "");
 }
 
@@ -377,8 +377,9 @@ static bool read_request(completion *c, http_error *e)
     const completion_context *context = &c->context;
     const engine_about *about = engine_get_about(context->engine);
     chat_rendered rendered = { 0 };
-    bool good = request_read(&c->request, buffer_slice(&c->body), context->options, about->n_ctx, about->n_vocab, e) &&
-                render(c, &rendered, e) && prepare_opening(c, e);
+    bool good =
+        request_read(&c->request, buffer_slice(&c->body.bytes), context->options, about->n_ctx, about->n_vocab, e) &&
+        render(c, &rendered, e) && request_settle(&c->request, e) && prepare_opening(c, e);
     if (good && c->n_forced < c->forced.n && !rendered.thinking_open) {
         c->in_prompt = true;
         good = token_list_append_all(&c->prompt, c->forced.ids, c->forced.n) == DS4_OK || refuse_memory(e);
@@ -423,7 +424,9 @@ void completion_prepare(stream *st)
         forget_request(c);
         good = read_request(c, &c->refusal);
     }
-    buffer_free(&c->body);
+    upload_free(&c->body);
+    if (!good)
+        request_free(&c->request);
     a->model = c->request.model.size ? c->request.model : slice_of(c->context.model_name);
     a->chunks = c->request.stream;
     a->include_usage = c->request.include_usage;
@@ -441,19 +444,21 @@ bool completion_submit(stream *st, http_error *e)
     return submit(c, e);
 }
 
-stream *completion_new(const completion_context *context, buffer *body)
+stream *completion_new(const completion_context *context, upload *taken, const char *request_id)
 {
     completion *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     c->context = *context;
-    c->body = *body;
-    *body = (buffer){ 0 };
+    c->body = *taken;
+    *taken = (upload){ 0 };
     answer_name(&c->answer);
     c->answer.fingerprint = context->fingerprint;
     c->answer.tokenizer = engine_tokenizer(context->engine);
     stream *st = stream_new((size_t)context->options->output_bytes_max, c, free_completion);
-    if (st)
+    if (st) {
         c->answer.st = c->st = st;
+        snprintf(st->request_id, sizeof st->request_id, "%s", request_id);
+    }
     return st;
 }
