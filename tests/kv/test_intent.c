@@ -290,6 +290,22 @@ static void without_locks_it_rests_for_a_minute(void **state)
     fault_configure(NULL, 1, NULL, NULL);
 }
 
+/* The same for a frontier that stands on no segment. */
+static void without_locks_a_short_one_rests_too(void **state)
+{
+    uint32_t tokens[60];
+    (void)state;
+    stub_tokens(tokens, 60, 1);
+    kv_store *s = stub_open();
+    stub_save(s, tokens, N - 1);
+    kv_store_close(s, 1000000);
+    die_with("lock:EINVAL@*", tokens);
+    s = stub_open();
+    assert_int_equal(stub_restored(s, tokens, 60), 0);
+    assert_int_equal(stub_count_files("quarantine"), 0);
+    kv_store_close(s, 0);
+}
+
 /* And if its server lives, the checkpoint is offered again when the minute is over. */
 static void without_locks_the_innocent_come_back(void **state)
 {
@@ -340,6 +356,7 @@ int main(void)
         TEST(dying_before_the_state_is_touched_counts),
         TEST(unknown_bytes_are_condemned_too),
         TEST(without_locks_it_rests_for_a_minute),
+        TEST(without_locks_a_short_one_rests_too),
         TEST(without_locks_the_innocent_come_back),
         TEST(an_intent_that_stays_condemns_nobody),
 #endif
