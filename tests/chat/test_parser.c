@@ -148,6 +148,8 @@ static void answers_are_understood(void **state)
           "[0 f {\"s\":\"a</b>&lt;/\uff5c"
           "DSML\uff5cparameter> <x> &amp;\"}]",
           CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", PARAMETER("s", "true", "a</parameter>b"))), "[0 f {\"s\":\"a</parameter>b\"}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { CALL(INVOKE("f", PARAMETER("s", "true", "1") "\n" PARAMETER("s", "true", "2"))), "[0 f {\"s\":\"1\"}]",
           CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { CALL(INVOKE("f", PARAMETER("n", "false", "not json"))), "[0 f {\"n\":\"not json\"}]", CHAT_OUTCOME_TOOL_CALLS,
