@@ -232,6 +232,11 @@ static void ordinary_text_is_a_call_only_with_repair(void **state)
         check(&list[i].plain, false, NULL, 0);
         check(&list[i].repaired, true, NULL, 0);
     }
+    /* A value ends with a tag like the one that opened it. */
+    check(&(expectation)REPAIRED("<invoke name=\"f\">\n<parameter name=\"s\">x</" DSML
+                                 "parameter>y</parameter>\n</invoke>\n<",
+                                 "[0 f {\"s\":\"x</" DSML "parameter>y\"}]"),
+          true, NULL, 0);
 }
 
 /* 3.4: what models write instead of the canonical form, and means the same call. */
