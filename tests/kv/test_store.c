@@ -3,6 +3,7 @@
 #include "kv/stub_model.h"
 #include "support/support.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -365,6 +366,35 @@ static void servers_find_what_others_save(void **state)
     kv_store_close(b, 1000000);
 }
 
+/* All folders of objects exist and have one time of change, in the future: no later change of theirs has a later time. */
+static void stop_the_clock_of_folders(void)
+{
+    for (unsigned i = 0; i < 256; i++) {
+        char path[512];
+        const struct timespec times[2] = { { .tv_sec = 4000000000 }, { .tv_sec = 4000000000, .tv_nsec = 1 } };
+        snprintf(path, sizeof path, "%s/o/%02x", stub_dir, i);
+        mkdir(path, 0700);
+        assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    }
+}
+
+/* Two saves within one tick of the file system's clock: the second one is found although its folder looks unchanged. */
+static void a_change_within_a_tick_is_seen(void **state)
+{
+    uint32_t tokens[100];
+    (void)state;
+    stub_tokens(tokens, 100, 1);
+    kv_store *a = stub_open(), *b = stub_open();
+    assert_true(kv_flush(b, 10000000));
+    stop_the_clock_of_folders();
+    assert_int_equal(stub_restored(b, tokens, 100), 0);
+    stub_save(a, tokens, 40);
+    stop_the_clock_of_folders();
+    assert_int_equal(stub_restored(b, tokens, 100), 40);
+    kv_store_close(a, 1000000);
+    kv_store_close(b, 1000000);
+}
+
 /* What other models keep here is counted once, however often the folders are listed. */
 static void foreign_objects_are_counted_once(void **state)
 {
@@ -440,6 +470,7 @@ int main(void)
         TEST(temporaries_of_the_dead_are_swept),
         TEST(a_plan_that_succeeded_holds_no_bytes),
         TEST(servers_find_what_others_save),
+        TEST(a_change_within_a_tick_is_seen),
         TEST(foreign_objects_are_counted_once),
         TEST(closing_does_not_wait_for_a_holder),
         TEST(uses_do_not_go_in_circles),
