@@ -126,6 +126,7 @@ void ds4_close(ds4 *d)
 typedef struct talk {
     const ds4_generation *generation;
     chat_parser *parser;
+    uint32_t think_budget, think_end; /* 0: none; the id of </think> */
     /* Engine thread until `done`, then the caller's. */
     buffer content, reasoning;
     bool stopped, complete, no_memory;
@@ -162,10 +163,25 @@ static bool may_follow(void *user, uint32_t id)
     return chat_parser_allows(user, id);
 }
 
-/* This API declares no tools, so the token of their blocks must not come. */
+/* This API declares no tools, so the token of their blocks must not come; and reasoning has its budget. */
 static void steer_on(talk *t, sched_steer *steer)
 {
     steer->choice = (engine_choice){ .allowed = allowed_next, .allows = may_follow, .user = t->parser };
+    const uint32_t used = chat_parser_n_reasoning_tokens(t->parser);
+    if (!chat_parser_in_reasoning(t->parser) || !t->think_budget || used < t->think_budget)
+        return;
+    steer->choice.near_id = t->think_end;
+    steer->choice.n_near = CHAT_BUDGET_RANK;
+    steer->force = used - t->think_budget >= CHAT_BUDGET_GRACE;
+    steer->force_id = t->think_end;
+}
+
+static uint32_t budget_of(const ds4_generation *g, uint32_t n_ctx)
+{
+    const uint32_t half = n_ctx / 2;
+    if (g->think_budget)
+        return g->think_budget == UINT32_MAX ? 0 : g->think_budget;
+    return half > CHAT_BUDGET_DEFAULT ? CHAT_BUDGET_DEFAULT : half;
 }
 
 static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_steer *steer)
@@ -274,7 +290,9 @@ ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, cons
     *result = (ds4_result){ 0 };
     if (n_messages == 0)
         return ds4_fail(err, DS4_ERR_ARGUMENT, "the conversation is empty");
-    talk t = { .generation = generation };
+    talk t = { .generation = generation,
+               .think_budget = budget_of(generation, engine_get_about(d->engine)->n_ctx),
+               .think_end = text_special_id(engine_tokenizer(d->engine), TEXT_THINK_END) };
     token_list prompt = { 0 };
     chat_rendered about = { 0 };
     sched_ticket *ticket = NULL;

@@ -8,9 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reasoning over its budget ends where </think> is among the likely tokens, and after so many more in any case (3.7). */
-enum { NEAR_RANK = 3, BUDGET_GRACE = 512 };
-
 typedef struct completion {
     /* Constant once submitted. */
     completion_context context;
@@ -105,7 +102,7 @@ static void steer_on(completion *c, sched_steer *steer)
     if (chat_parser_in_reasoning(c->parser)) {
         const uint32_t used = chat_parser_n_reasoning_tokens(c->parser), max = c->request.max_tokens;
         const uint32_t budget = c->request.think_budget;
-        const bool over = budget && used >= budget, far = over && used - budget >= BUDGET_GRACE;
+        const bool over = budget && used >= budget, far = over && used - budget >= CHAT_BUDGET_GRACE;
         const bool reserve = o->reply_reserve && c->request.has_max_tokens && max > o->reply_reserve &&
                              c->n_generated >= max - o->reply_reserve;
         const bool escape = chat_parser_escapes(c->parser);
@@ -116,7 +113,7 @@ static void steer_on(completion *c, sched_steer *steer)
         steer->force = far || reserve || escape;
         steer->force_id = text_special_id(t, TEXT_THINK_END);
         steer->choice.near_id = steer->force_id;
-        steer->choice.n_near = over ? NEAR_RANK : 0;
+        steer->choice.n_near = over ? CHAT_BUDGET_RANK : 0;
         steer->choice.replace = needs_call(&c->request);
         steer->choice.replaced_id = text_special_id(t, TEXT_EOS);
         steer->choice.replacement_id = steer->force_id;

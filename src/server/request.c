@@ -212,7 +212,7 @@ static bool read_budget(chat_request *r, const json_value *kwargs, int64_t *budg
 static uint32_t default_budget(const chat_request *r, uint32_t n_ctx)
 {
     const uint32_t half = n_ctx / 2 ? n_ctx / 2 : 1;
-    return r->mode != CHAT_THINK_MAX && half > BUDGET_DEFAULT ? BUDGET_DEFAULT : half;
+    return r->mode != CHAT_THINK_MAX && half > CHAT_BUDGET_DEFAULT ? CHAT_BUDGET_DEFAULT : half;
 }
 
 static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_ctx, http_error *e)

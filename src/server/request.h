@@ -15,9 +15,8 @@ enum {
     LOGPROBS_MAX = 20
 };
 
-/* Tokens of reasoning: the largest number that a request may name, and the most that one gets which names none: half an hour at
- * twenty tokens a second. */
-enum { BUDGET_MAX = 1 << 30, BUDGET_DEFAULT = 32768 };
+/* Tokens of reasoning: the largest number that a request may name. */
+enum { BUDGET_MAX = 1 << 30 };
 
 typedef enum tool_choice { CHOICE_AUTO, CHOICE_NONE, CHOICE_REQUIRED, CHOICE_NAMED } tool_choice;
 

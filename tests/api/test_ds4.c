@@ -121,6 +121,28 @@ static void questions_are_answered_and_counted(void **state)
     ds4_result_free(&result);
 }
 
+/* A text that ds4-mini reasons about for ever. */
+static void reasoning_ends_with_its_budget(void **state)
+{
+    char text[601];
+    const ds4_message question = { DS4_USER, text, NULL };
+    ds4_generation g = greedy();
+    ds4_result result;
+    (void)state;
+    memset(text, 'a', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    g.think = true;
+    g.max_tokens = 700;
+    assert_int_equal(ds4_chat(shared, &question, 1, &g, &result, NULL), DS4_OK);
+    assert_string_equal(result.content, "");
+    assert_int_equal(result.n_generated, 700);
+    ds4_result_free(&result);
+    g.think_budget = 1;
+    assert_int_equal(ds4_chat(shared, &question, 1, &g, &result, NULL), DS4_OK);
+    assert_true(strlen(result.content) > 0);
+    ds4_result_free(&result);
+}
+
 static void wrong_conversations_are_refused_with_words(void **state)
 {
     const ds4_message no_text = { DS4_USER, NULL, NULL }, no_role = { (ds4_role)9, "x", NULL };
@@ -262,6 +284,7 @@ int main(void)
         cmocka_unit_test(wrong_options_are_refused_with_words),
         cmocka_unit_test(a_context_beyond_the_trained_one_is_told),
         cmocka_unit_test(questions_are_answered_and_counted),
+        cmocka_unit_test(reasoning_ends_with_its_budget),
         cmocka_unit_test(wrong_conversations_are_refused_with_words),
         cmocka_unit_test(pieces_are_the_answer_and_can_stop_it),
         cmocka_unit_test(tokens_are_counted_beyond_the_room),

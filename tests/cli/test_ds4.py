@@ -84,7 +84,7 @@ class Ds4(unittest.TestCase):
         self.assertRegex(self.run_ds4("--version").stdout, r"^ds4 \d+\.\d+\.\d+\n$")
 
     def test_numbers_are_decimal(self):
-        for value in ("0x400", "1e3", "-5", "+5", " 5", "5k", "", "99999999999999999999"):
+        for value in ("0x400", "1e3", "-5", "+5", " 5", "5k", "", "15", "1073741825", "99999999999999999999"):
             self.assertIn("--ctx wants an integer from 16 to 1073741824", self.run_ds4("--ctx", value, code=2).stderr)
         self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--seed", str(2**64 - 1))
 
@@ -123,7 +123,7 @@ class Ds4(unittest.TestCase):
                              ("--prompt-fiel=x", "--prompt-file"), ("--xyzzy", None), ("-q", None)):
             said = self.run_ds4(given, code=2).stderr
             self.assertIn(f"unknown option {given}", said)
-            self.assertEqual(f"did you mean {meant}?" in said, meant is not None, said)
+            self.assertEqual(re.findall("did you mean (.*)[?]", said), [meant] if meant else [], said)
         done = subprocess.run([str(PROGRAM.parent / "ds4-logits"), "--ouT", "x"], capture_output=True, text=True)
         self.assertIn("did you mean --out?", done.stderr)
 
