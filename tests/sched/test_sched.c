@@ -54,25 +54,6 @@ static void many_requests_share_steps_and_none_disturbs_another(void **state)
     sched_close(s, 0);
 }
 
-static void a_long_prompt_does_not_stop_those_who_decode(void **state)
-{
-    (void)state;
-    sched *s = open_sched(2);
-    client *talker = client_new(1, 10), *reader = client_new(2, 4000);
-    stub.step_delay_us = 200;
-    submit(s, talker, 200);
-    submit(s, reader, 1);
-    wait_done(talker);
-    wait_done(reader);
-    assert_right(talker, 200);
-    assert_right(reader, 1);
-    /* While somebody decoded, no slice of prompt was longer than the quantum. */
-    assert_true(stub.n_prefill_max <= 100);
-    client_free(talker);
-    client_free(reader);
-    sched_close(s, 0);
-}
-
 static void a_conversation_goes_on_from_its_resident_state(void **state)
 {
     (void)state;
@@ -314,37 +295,6 @@ static void cancelling_ends_a_request_wherever_it_is(void **state)
     sched_close(s, 0);
 }
 
-static void a_full_queue_refuses_and_says_so(void **state)
-{
-    (void)state;
-    sched *s = NULL;
-    sched_options o = sched_options_default();
-    o.n_slots = 1;
-    o.max_queue = 2;
-    stub.step_delay_us = 500;
-    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
-    client *clients[8];
-    unsigned n_refused = 0;
-    for (size_t i = 0; i < 8; i++) {
-        clients[i] = client_new(20 + i, 50);
-        const sched_request r = request_of(clients[i], 30);
-        ds4_error err;
-        const ds4_status status = sched_submit(s, &r, &clients[i]->ticket, &err);
-        if (status != DS4_OK) {
-            assert_int_equal(status, DS4_ERR_NO_SPACE);
-            assert_null(clients[i]->ticket);
-            clients[i]->done = true;
-            n_refused++;
-        }
-    }
-    assert_true(n_refused >= 4);
-    for (size_t i = 0; i < 8; i++) {
-        wait_done(clients[i]);
-        client_free(clients[i]);
-    }
-    sched_close(s, 0);
-}
-
 static void impossible_requests_are_refused_at_once(void **state)
 {
     (void)state;
@@ -508,7 +458,6 @@ int main(void)
         cmocka_unit_test_setup(a_request_gets_the_tokens_of_its_prompt, fresh_world),
         cmocka_unit_test_setup(the_owner_steers_every_token, fresh_world),
         cmocka_unit_test_setup(many_requests_share_steps_and_none_disturbs_another, fresh_world),
-        cmocka_unit_test_setup(a_long_prompt_does_not_stop_those_who_decode, fresh_world),
         cmocka_unit_test_setup(a_conversation_goes_on_from_its_resident_state, fresh_world),
         cmocka_unit_test_setup(a_checkpoint_is_restored_begun_and_proven, fresh_world),
         cmocka_unit_test_setup(a_restored_state_that_fails_is_condemned_inside_the_request, fresh_world),
@@ -521,7 +470,6 @@ int main(void)
         cmocka_unit_test_setup(a_resident_state_that_fails_is_retried_clean, fresh_world),
         cmocka_unit_test_setup(one_failing_item_leaves_the_others_of_its_step_alone, fresh_world),
         cmocka_unit_test_setup(cancelling_ends_a_request_wherever_it_is, fresh_world),
-        cmocka_unit_test_setup(a_full_queue_refuses_and_says_so, fresh_world),
         cmocka_unit_test_setup(impossible_requests_are_refused_at_once, fresh_world),
         cmocka_unit_test_setup(the_context_ends_a_request, fresh_world),
         cmocka_unit_test_setup(frontiers_are_saved_at_the_anchors_and_at_the_end, fresh_world),
