@@ -209,6 +209,7 @@ ds4_status engine_step(engine *e, engine_work *work, size_t n, ds4_error *err)
 void engine_sequence_save(engine_sequence *s, engine_save_reason reason, bool frontier)
 {
     stub.n_saved++;
+    stub.n_exits += reason == ENGINE_SAVE_EXIT;
     if (reason == ENGINE_SAVE_DISPLACED) {
         stub.n_displaced++;
         stub.displaced_at = (unsigned)s->tokens.n;

@@ -59,7 +59,8 @@ typedef struct stub_world {
     atomic_uint n_prefills_max;       /* prompts in one step */
     atomic_uint displaced_at;         /* length of the last state that was saved because another took its place */
     atomic_uint n_searches, n_steps, n_items_max, n_prefill_max, n_found, n_begun, n_succeeded, n_suspected,
-        n_condemned, n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_displaced, n_resets, n_sequences;
+        n_condemned, n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_displaced, n_exits, n_resets,
+        n_sequences;
 } stub_world;
 
 extern stub_world stub;

@@ -178,9 +178,18 @@ static void a_search_that_hangs_is_given_up(void **state)
     }
     assert_int_equal(stub.n_found, 0);
     stub.search_hangs = false;
-    sched_close(s, 0);
+    uint32_t n_cached = 0;
+    for (int i = 0; i < 1000 && n_cached == 0; i++) { /* once the late answer is back, searches are made again */
+        client *c = ask(s, 70 + (uint64_t)i, 300, 1);
+        n_cached = c->result.n_cached;
+        client_free(c);
+    }
+    assert_int_equal(n_cached, 150);
+    client *last = ask(s, 2000, 300, 1);
+    assert_int_equal(last->result.n_cached, 150);
+    end(s, last);
     assert_int_equal(stub.n_found, stub.n_released); /* the late answer belongs to nobody, and is not lost */
-    assert_int_equal(stub.n_restored, 0);
+    assert_int_equal(stub.n_restored, 2);
 }
 
 /* E3: if the clean state fails alike, the checkpoint was not the reason. */
@@ -381,6 +390,50 @@ static void a_request_without_cache_neither_reads_nor_writes_it(void **state)
     assert_int_equal(stub.n_saved, 0);
 }
 
+/* Nor does it use, or leave, a state in memory. */
+static void a_request_without_cache_is_alone_in_memory_too(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    for (int i = 0; i < 3; i++) {
+        client *c = client_new(34, 100 + (uint32_t)i); /* each goes on from the one before */
+        sched_request r = request_of(c, 2);
+        r.no_cache = i == 1;
+        assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
+        wait_done(c);
+        assert_right(c, 2);
+        assert_int_equal(c->result.n_cached, 0);
+        client_free(c);
+    }
+    sched_close(s, 0);
+}
+
+static void no_tokens_were_asked_for(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    client *c = ask(s, 35, 100, 0);
+    assert_int_equal(c->result.finish, SCHED_FINISH_LENGTH);
+    assert_int_equal(c->n_out, 0);
+    end(s, c);
+}
+
+/* What is resident when the program ends is saved, if it is long enough and there is time. */
+static void closing_saves_what_is_resident(void **state)
+{
+    (void)state;
+    for (int has_time = 0; has_time <= 1; has_time++) {
+        stub_reset();
+        stub.has_store = true;
+        sched *s = open_sched(4);
+        for (uint32_t i = 0; i < 3; i++)
+            client_free(ask(s, 70 + i, i == 2 ? 30 : 100, 2)); /* the last is too short */
+        sched_close(s, has_time ? 60 * 1000 * 1000 : 0);
+        assert_int_equal(stub.n_exits, has_time ? 2 : 0);
+        assert_int_equal(stub.n_sequences, 0);
+    }
+}
+
 static void draining_finishes_what_runs_and_refuses_what_comes(void **state)
 {
     (void)state;
@@ -475,6 +528,9 @@ int main(void)
         cmocka_unit_test_setup(frontiers_are_saved_at_the_anchors_and_at_the_end, fresh_world),
         cmocka_unit_test_setup(written_tokens_are_those_that_the_store_got, fresh_world),
         cmocka_unit_test_setup(a_request_without_cache_neither_reads_nor_writes_it, fresh_world),
+        cmocka_unit_test_setup(a_request_without_cache_is_alone_in_memory_too, fresh_world),
+        cmocka_unit_test_setup(no_tokens_were_asked_for, fresh_world),
+        cmocka_unit_test_setup(closing_saves_what_is_resident, fresh_world),
         cmocka_unit_test_setup(draining_finishes_what_runs_and_refuses_what_comes, fresh_world),
         cmocka_unit_test_setup(draining_without_patience_cancels, fresh_world),
         cmocka_unit_test_setup(a_storm_of_requests_leaves_only_right_answers, fresh_world),
