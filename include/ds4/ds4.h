@@ -57,7 +57,9 @@ typedef struct ds4_about {
 } ds4_about;
 
 DS4_API void ds4_get_about(const ds4 *d, ds4_about *out);
-/* Cancels what runs, saves resident conversations, frees. NULL is fine. */
+/* Cancels what runs, saves resident conversations, frees. NULL is fine.
+ * Waits for kv_shutdown_ms, at least two seconds, for a cache directory that does not answer; then leaves the threads that it
+ * keeps, and the memory that they may touch. */
 DS4_API void ds4_close(ds4 *d);
 
 /* One message of a conversation. */
@@ -74,10 +76,12 @@ typedef enum ds4_text_kind { DS4_TEXT_REASONING, DS4_TEXT_CONTENT } ds4_text_kin
 typedef struct ds4_generation {
     bool think;          /* default true */
     uint32_t max_tokens; /* default: what the context holds */
-    float temperature;   /* 0..2, default 1; 0: the most likely token */
-    float top_p, min_p;  /* 0..1, defaults 1 and 0.05 */
-    uint64_t seed;       /* default: another one at each call of ds4_generation_default(); 0 is a seed like any other */
-    void *user;          /* handed to on_text */
+    /* Tokens after which reasoning ends, where it can; 0: half of the context, at most 32768; UINT32_MAX: never. (--think-budget) */
+    uint32_t think_budget;
+    float temperature;  /* 0..2, default 1; 0: the most likely token */
+    float top_p, min_p; /* 0..1, defaults 1 and 0.05 */
+    uint64_t seed;      /* default: another one at each call of ds4_generation_default(); 0 is a seed like any other */
+    void *user;         /* handed to on_text */
     /* A piece of the answer, valid UTF-8, not terminated. Return false to stop. NULL: only the result is wanted. */
     bool (*on_text)(void *user, ds4_text_kind kind, const char *text, size_t size);
     /* The prompt is being read: n_done of n_prompt tokens. Return false to stop. May be NULL. Both callbacks are called on

@@ -126,14 +126,16 @@ void ds4_close(ds4 *d)
 typedef struct talk {
     const ds4_generation *generation;
     chat_parser *parser;
+    uint32_t think_budget, think_end; /* 0: none; the id of </think> */
     /* Engine thread until `done`, then the caller's. */
     buffer content, reasoning;
     bool stopped, complete, no_memory;
     chat_verdict verdict;
     sched_result result;
-    sched_ticket *_Atomic ticket; /* set once it is known */
-    pthread_mutex_t lock;         /* guards `done` */
-    pthread_cond_t changed;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* `done` */
+    /* Guarded by `lock`, which is held until the ticket is known. */
+    sched_ticket *ticket;
     bool done;
 } talk;
 
@@ -161,10 +163,25 @@ static bool may_follow(void *user, uint32_t id)
     return chat_parser_allows(user, id);
 }
 
-/* This API declares no tools, so the token of their blocks must not come. */
+/* This API declares no tools, so the token of their blocks must not come; and reasoning has its budget. */
 static void steer_on(talk *t, sched_steer *steer)
 {
     steer->choice = (engine_choice){ .allowed = allowed_next, .allows = may_follow, .user = t->parser };
+    const uint32_t used = chat_parser_n_reasoning_tokens(t->parser);
+    if (!chat_parser_in_reasoning(t->parser) || !t->think_budget || used < t->think_budget)
+        return;
+    steer->choice.near_id = t->think_end;
+    steer->choice.n_near = CHAT_BUDGET_RANK;
+    steer->force = used - t->think_budget >= CHAT_BUDGET_GRACE;
+    steer->force_id = t->think_end;
+}
+
+static uint32_t budget_of(const ds4_generation *g, uint32_t n_ctx)
+{
+    const uint32_t half = n_ctx / 2;
+    if (g->think_budget)
+        return g->think_budget == UINT32_MAX ? 0 : g->think_budget;
+    return half > CHAT_BUDGET_DEFAULT ? CHAT_BUDGET_DEFAULT : half;
 }
 
 static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_steer *steer)
@@ -188,9 +205,12 @@ static void on_prefill(void *user, uint32_t n_done, uint32_t n_prompt)
     talk *t = user;
     if (t->generation->on_prompt && !t->stopped)
         t->stopped = !t->generation->on_prompt(t->generation->user, n_done, n_prompt);
+    if (!t->stopped)
+        return;
+    pthread_mutex_lock(&t->lock);
     sched_ticket *ticket = t->ticket;
-    if (t->stopped && ticket)
-        sched_cancel(ticket);
+    pthread_mutex_unlock(&t->lock);
+    sched_cancel(ticket);
 }
 
 static void on_done(void *user, const sched_result *result)
@@ -270,7 +290,9 @@ ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, cons
     *result = (ds4_result){ 0 };
     if (n_messages == 0)
         return ds4_fail(err, DS4_ERR_ARGUMENT, "the conversation is empty");
-    talk t = { .generation = generation };
+    talk t = { .generation = generation,
+               .think_budget = budget_of(generation, engine_get_about(d->engine)->n_ctx),
+               .think_end = text_special_id(engine_tokenizer(d->engine), TEXT_THINK_END) };
     token_list prompt = { 0 };
     chat_rendered about = { 0 };
     sched_ticket *ticket = NULL;
@@ -298,10 +320,12 @@ ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, cons
         request.sampling.top_p = generation->top_p;
         request.sampling.min_p = generation->min_p;
         request.sampling.seed = generation->seed;
+        pthread_mutex_lock(&t.lock);
         status = sched_submit(d->sched, &request, &ticket, err);
+        t.ticket = ticket;
+        pthread_mutex_unlock(&t.lock);
     }
     if (status == DS4_OK) {
-        t.ticket = ticket;
         pthread_mutex_lock(&t.lock);
         while (!t.done)
             pthread_cond_wait(&t.changed, &t.lock);

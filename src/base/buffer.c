@@ -28,6 +28,8 @@ ds4_status buffer_reserve(buffer *b, size_t n_more)
     size_t capacity = b->capacity ? b->capacity : 64;
     while (capacity < need)
         capacity *= 2; /* cannot wrap: need is at most SIZE_MAX / 2 + 1 */
+    if (capacity > ceiling + 1)
+        capacity = ceiling + 1; /* no more than can ever be used */
     char *data = realloc(b->data, capacity);
     if (!data)
         return DS4_ERR_NO_MEMORY;

@@ -17,6 +17,8 @@ ds4_status file_write_all(int fd, const void *bytes, size_t size, ds4_error *err
             continue;
         if (n < 0)
             return ds4_fail_errno(err, "write");
+        if (n == 0) /* not what POSIX has for a file; but a loop without end if a file system does it */
+            return ds4_fail(err, DS4_ERR_IO, "write: no progress");
         at += n;
         size -= (size_t)n;
     }

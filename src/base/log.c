@@ -14,7 +14,7 @@
 
 enum { LINE_MAX_BYTES = 1024, DROPPED_MAX_BYTES = 32 };
 
-static atomic_int level_now = LOG_INFO; /* the one setting of the process */
+static atomic_int level_now = LOG_WARNING; /* of the process. A program that embeds libds4 hears of trouble alone */
 
 void log_set_level(log_level level)
 {
@@ -63,7 +63,8 @@ void log_line(log_level level, const char *format, ...)
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &parts);
     const size_t room = LINE_MAX_BYTES - 1;
-    size_t n = (size_t)snprintf(line, room, "%02d:%02d:%02d.%03d %s ", parts.tm_hour, parts.tm_min, parts.tm_sec,
+    size_t n = (size_t)snprintf(line, room, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ %s ", parts.tm_year + 1900,
+                                parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
                                 (int)(now.tv_nsec / 1000000), words[level]);
     va_list args;
     va_start(args, format);

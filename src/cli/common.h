@@ -63,7 +63,7 @@ common_options common_options_default(void);
       &(c)->engine.kv_min_free_bytes, 0, 0 },                                                                          \
     { OPTION_U32, "--kv-segment", NULL, "N", "tokens per segment (1024)",                                              \
       &(c)->engine.kv_segment_tokens, 1, 1 << 20 },                                                                    \
-    { OPTION_U32, "--kv-cache-min-tokens", NULL, "N", "smallest checkpoint (512)",                                     \
+    { OPTION_U32, "--kv-cache-min-tokens", NULL, "N", "the smallest checkpoint that is worth keeping (8)" ,            \
       &(c)->min_cached_tokens, 1, 1 << 30 },                                                                           \
     { OPTION_U32, "--kv-crash-strikes", NULL, "N", "crashes while restoring that make a checkpoint guilty (1)",        \
       &(c)->engine.kv_crash_strikes, 1, 100 },                                                                         \

@@ -20,7 +20,7 @@ static const char usage[] = "usage: ds4 [options]\n"
 typedef struct settings {
     common_options common;
     const char *prompt, *prompt_file, *system, *logprobs_path;
-    uint32_t n_tokens, n_top;
+    uint32_t n_tokens, n_top, think_budget;
     uint64_t seed;
     double temperature, top_p, min_p;
     bool think, think_max, raw, dump_tokens, inspect;
@@ -44,6 +44,9 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_U64, "--seed", NULL, "N", "seed of the sampler (a new one each time)", &s->seed, 0, 0 },
         { OPTION_FLAG, "--think", NULL, NULL, "reason before answering (default)", &s->think, 0, 0 },
         { OPTION_UNFLAG, "--nothink", NULL, NULL, "answer at once", &s->think, 0, 0 },
+        { OPTION_LIMIT, "--think-budget", NULL, "N|none",
+          "reasoning ends after N tokens, where it can (half of the context, at most 32768)", &s->think_budget, 1,
+          1 << 30 },
         { OPTION_FLAG, "--think-max", NULL, NULL, NULL, &s->think_max, 0, 0 },
         { OPTION_HEADING, "Model", NULL, NULL, NULL, NULL, 0, 0 },
         COMMON_MODEL_OPTIONS(c),
@@ -150,6 +153,7 @@ static int converse(settings *s, const char *prompt)
     announce(&s->common, d, !prompt && isatty(STDIN_FILENO));
     talk_options talk = { .system = s->system, .generation = ds4_generation_default() };
     talk.generation.think = s->think;
+    talk.generation.think_budget = s->think_budget;
     talk.generation.max_tokens = s->n_tokens ? s->n_tokens : 50000;
     talk.generation.temperature = (float)s->temperature;
     talk.generation.top_p = (float)s->top_p;

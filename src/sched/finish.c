@@ -16,7 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TURN_MIN_TOKENS = 64 }; /* a frontier at the end of a turn is worth this many new tokens */
+/* A frontier at the end of a turn is worth this many new tokens, or, in a short conversation, a quarter of it. */
+enum { TURN_MIN_TOKENS = 64, TURN_MIN_SHARE = 4 };
 
 void restart_clean(sched *s, job *j)
 {
@@ -92,7 +93,8 @@ static void settle_slot(sched *s, job *j, sched_finish how)
         return;
     }
     const uint32_t length = engine_sequence_length(at->sequence);
-    if (length >= s->options.min_cached_tokens && engine_sequence_unsaved(at->sequence) >= TURN_MIN_TOKENS)
+    const uint32_t unsaved = engine_sequence_unsaved(at->sequence);
+    if (length >= s->options.min_cached_tokens && (unsaved >= TURN_MIN_TOKENS || unsaved >= length / TURN_MIN_SHARE))
         engine_sequence_save(at->sequence, ENGINE_SAVE_TURN, true);
 }
 

@@ -15,7 +15,7 @@ sched_options sched_options_default(void)
                             .max_queue = 0,
                             .prefill_chunk = 512,
                             .prefill_quantum = 128,
-                            .min_cached_tokens = 512,
+                            .min_cached_tokens = 8,
                             .loop_tokens = 1024,
                             .patience_us = 2 * 1000 * 1000 };
 }

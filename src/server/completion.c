@@ -8,13 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reasoning over its budget ends where </think> is among the likely tokens, and after so many more in any case (3.7). */
-enum { NEAR_RANK = 3, BUDGET_GRACE = 512 };
-
 typedef struct completion {
     /* Constant once submitted. */
     completion_context context;
-    buffer body;        /* until the request was read */
+    upload body;        /* until the request was read */
     http_error refusal; /* why it cannot run */
     chat_request request;
     token_list prompt;
@@ -35,7 +32,7 @@ static void free_completion(void *owner)
 {
     completion *c = owner;
     answer_free(&c->answer);
-    buffer_free(&c->body);
+    upload_free(&c->body);
     chat_parser_free(c->parser);
     token_list_free(&c->prompt);
     token_list_free(&c->forced);
@@ -105,7 +102,7 @@ static void steer_on(completion *c, sched_steer *steer)
     if (chat_parser_in_reasoning(c->parser)) {
         const uint32_t used = chat_parser_n_reasoning_tokens(c->parser), max = c->request.max_tokens;
         const uint32_t budget = c->request.think_budget;
-        const bool over = budget && used >= budget, far = over && used - budget >= BUDGET_GRACE;
+        const bool over = budget && used >= budget, far = over && used - budget >= CHAT_BUDGET_GRACE;
         const bool reserve = o->reply_reserve && c->request.has_max_tokens && max > o->reply_reserve &&
                              c->n_generated >= max - o->reply_reserve;
         const bool escape = chat_parser_escapes(c->parser);
@@ -116,7 +113,7 @@ static void steer_on(completion *c, sched_steer *steer)
         steer->force = far || reserve || escape;
         steer->force_id = text_special_id(t, TEXT_THINK_END);
         steer->choice.near_id = steer->force_id;
-        steer->choice.n_near = over ? NEAR_RANK : 0;
+        steer->choice.n_near = over ? CHAT_BUDGET_RANK : 0;
         steer->choice.replace = needs_call(&c->request);
         steer->choice.replaced_id = text_special_id(t, TEXT_EOS);
         steer->choice.replacement_id = steer->force_id;
@@ -187,11 +184,11 @@ static void log_end(const completion *c, const sched_result *r, const char *fini
     char loop[40] = "";
     if (r->loop_period)
         snprintf(loop, sizeof loop, " why=loop period=%u", (unsigned)r->loop_period);
-    log_info("request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs "
+    log_info("request done request=%s id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs "
              "decode=%.3fs%s%s%s",
-             c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source],
-             (unsigned)n_completion, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
-             loop, r->retried_clean ? " retried=clean" : "",
+             c->st->request_id, c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached,
+             sources[r->source], (unsigned)n_completion, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6,
+             (double)r->decode_us / 1e6, loop, r->retried_clean ? " retried=clean" : "",
              c->request.effort_lowered ? " effort=high requested=max" : "");
 }
 
@@ -377,8 +374,9 @@ static bool read_request(completion *c, http_error *e)
     const completion_context *context = &c->context;
     const engine_about *about = engine_get_about(context->engine);
     chat_rendered rendered = { 0 };
-    bool good = request_read(&c->request, buffer_slice(&c->body), context->options, about->n_ctx, about->n_vocab, e) &&
-                render(c, &rendered, e) && prepare_opening(c, e);
+    bool good =
+        request_read(&c->request, buffer_slice(&c->body.bytes), context->options, about->n_ctx, about->n_vocab, e) &&
+        render(c, &rendered, e) && request_settle(&c->request, e) && prepare_opening(c, e);
     if (good && c->n_forced < c->forced.n && !rendered.thinking_open) {
         c->in_prompt = true;
         good = token_list_append_all(&c->prompt, c->forced.ids, c->forced.n) == DS4_OK || refuse_memory(e);
@@ -423,7 +421,9 @@ void completion_prepare(stream *st)
         forget_request(c);
         good = read_request(c, &c->refusal);
     }
-    buffer_free(&c->body);
+    upload_free(&c->body);
+    if (!good)
+        request_free(&c->request);
     a->model = c->request.model.size ? c->request.model : slice_of(c->context.model_name);
     a->chunks = c->request.stream;
     a->include_usage = c->request.include_usage;
@@ -441,19 +441,21 @@ bool completion_submit(stream *st, http_error *e)
     return submit(c, e);
 }
 
-stream *completion_new(const completion_context *context, buffer *body)
+stream *completion_new(const completion_context *context, upload *taken, const char *request_id)
 {
     completion *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     c->context = *context;
-    c->body = *body;
-    *body = (buffer){ 0 };
+    c->body = *taken;
+    *taken = (upload){ 0 };
     answer_name(&c->answer);
     c->answer.fingerprint = context->fingerprint;
     c->answer.tokenizer = engine_tokenizer(context->engine);
     stream *st = stream_new((size_t)context->options->output_bytes_max, c, free_completion);
-    if (st)
+    if (st) {
         c->answer.st = c->st = st;
+        snprintf(st->request_id, sizeof st->request_id, "%s", request_id);
+    }
     return st;
 }

@@ -44,17 +44,16 @@ bool refuse_status(http_error *e, ds4_status status, const char *text)
         refuse(e, 503, "shutting_down", NULL, "%s", text);
         e->retry_after_s = 5;
         return false;
+    case DS4_ERR_NO_MEMORY: return refuse_memory(e);
     case DS4_ERR_ARGUMENT: return refuse(e, 400, "invalid_value", "messages", "%s", text);
-    default:
-        refuse(e, 500, "internal_error", NULL, "%s (%s)", text, ds4_status_word(status));
-        e->no_memory = status == DS4_ERR_NO_MEMORY;
-        return false;
+    default: return refuse(e, 500, "internal_error", NULL, "%s (%s)", text, ds4_status_word(status));
     }
 }
 
 bool refuse_memory(http_error *e)
 {
-    refuse(e, 500, "internal_error", NULL, "not enough memory for this request");
+    refuse(e, 503, "overloaded", NULL, "not enough memory for this request now; try again later");
+    e->retry_after_s = 5;
     e->no_memory = true;
     return false;
 }

@@ -43,17 +43,34 @@ static const char *advice(int code)
                                    : "";
 }
 
+/* "[::1]" as "::1"; anything else as it is. `room` is where the shorter text goes. */
+static const char *without_brackets(const char *host, char room[INET6_ADDRSTRLEN + 16])
+{
+    const size_t n = strlen(host);
+    if (n < 3 || n - 2 >= INET6_ADDRSTRLEN + 16 || host[0] != '[' || host[n - 1] != ']')
+        return host;
+    memcpy(room, host + 1, n - 2);
+    room[n - 2] = 0;
+    return room;
+}
+
+void listener_url(const listener *l, const char *host, char *out, size_t size)
+{
+    const bool brackets = strchr(host, ':') && host[0] != '[';
+    snprintf(out, size, brackets ? "http://[%s]:%u" : "http://%s:%u", host, (unsigned)l->port);
+}
+
 ds4_status listener_open(listener *out, const char *host, uint16_t port, ds4_error *err)
 {
     const struct addrinfo hints = { .ai_family = AF_UNSPEC,
                                     .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *found = NULL;
-    char service[8];
+    char service[8], bare[INET6_ADDRSTRLEN + 16];
     const int on = 1;
     *out = (listener){ .fd = -1 };
     snprintf(service, sizeof service, "%u", (unsigned)port);
-    const int failed = getaddrinfo(host, service, &hints, &found);
+    const int failed = getaddrinfo(without_brackets(host, bare), service, &hints, &found);
     if (failed)
         return ds4_fail(err, DS4_ERR_ARGUMENT, "--host %s: %s", host, gai_strerror(failed));
     ds4_status status = DS4_OK;

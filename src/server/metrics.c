@@ -5,15 +5,6 @@
 
 /* The last stands for all others. */
 static const int statuses[STATUSES] = { 200, 204, 400, 401, 403, 404, 405, 413, 415, 429, 500, 503, 0 };
-static const char *const endpoints[ENDPOINTS] = {
-    [ENDPOINT_NONE] = "other",
-    [ENDPOINT_ROOT] = "/",
-    [ENDPOINT_CHAT] = "/v1/chat/completions",
-    [ENDPOINT_MODELS] = "/v1/models",
-    [ENDPOINT_MODEL] = "/v1/models/{id}",
-    [ENDPOINT_HEALTH] = "/health",
-    [ENDPOINT_METRICS] = "/metrics",
-};
 
 void metrics_count(metrics *m, endpoint where, int status)
 {
@@ -67,9 +58,10 @@ static void print_requests(printer *p, metrics *m)
             if (!n)
                 continue;
             if (statuses[i])
-                snprintf(labels, sizeof labels, "{endpoint=\"%s\",status=\"%d\"}", endpoints[e], statuses[i]);
+                snprintf(labels, sizeof labels, "{endpoint=\"%s\",status=\"%d\"}", route_name((endpoint)e),
+                         statuses[i]);
             else
-                snprintf(labels, sizeof labels, "{endpoint=\"%s\",status=\"other\"}", endpoints[e]);
+                snprintf(labels, sizeof labels, "{endpoint=\"%s\",status=\"other\"}", route_name((endpoint)e));
             sample(p, "requests_total", labels, (double)n);
         }
     count(p, "disconnected_total", "Clients that went away, or stopped reading, before their answer was complete.",
@@ -170,7 +162,22 @@ static void print_writes(printer *p, const kv_metrics *m)
     gauge(p, "kv_available", "1: the directory is there.", m->available);
 }
 
-ds4_status metrics_print(metrics *m, const completion_context *c, size_t n_reading, buffer *out)
+static void print_connections(printer *p, const metrics_now *now)
+{
+    char labels[64];
+    gauge(p, "connections", "Open connections.", (double)now->connections.n_open);
+    head(p, "connections_cut_total", "counter", "Connections cut off before their request was complete, by reason.");
+    for (int i = 0; i < CUTS; i++) {
+        snprintf(labels, sizeof labels, "{why=\"%s\"}", cut_word((cut)i));
+        sample(p, "connections_cut_total", labels, (double)now->connections.n_cut[i]);
+    }
+    gauge(p, "reading_requests", "Requests that are being parsed and tokenised, or wait for it.",
+          (double)now->n_reading);
+    gauge(p, "long_body_bytes", "Bytes of long request bodies that are received or wait to be read.",
+          (double)now->long_body_bytes);
+}
+
+ds4_status metrics_print(metrics *m, const completion_context *c, const metrics_now *now, buffer *out)
 {
     printer p = { out, DS4_OK };
     char labels[64];
@@ -178,7 +185,7 @@ ds4_status metrics_print(metrics *m, const completion_context *c, size_t n_readi
     const uint64_t n_broken_calls = m->broken_calls; /* read first: never more than the scheduler knows */
     sched_get_metrics(c->sched, &work);
     print_requests(&p, m);
-    gauge(&p, "reading_requests", "Requests that are being parsed and tokenised, or wait for it.", (double)n_reading);
+    print_connections(&p, now);
     print_work(&p, &work, n_broken_calls);
     if (engine_store(c->engine)) {
         kv_metrics kv;

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { MEMORY_MAX_LEAST = 64 << 20 };
+
 /* --- sampling ------------------------------------------------------------------------------------------------------------ */
 
 static bool read_biases(chat_request *r, uint32_t n_vocab, http_error *e)
@@ -210,7 +212,7 @@ static bool read_budget(chat_request *r, const json_value *kwargs, int64_t *budg
 static uint32_t default_budget(const chat_request *r, uint32_t n_ctx)
 {
     const uint32_t half = n_ctx / 2 ? n_ctx / 2 : 1;
-    return r->mode != CHAT_THINK_MAX && half > BUDGET_DEFAULT ? BUDGET_DEFAULT : half;
+    return r->mode != CHAT_THINK_MAX && half > CHAT_BUDGET_DEFAULT ? CHAT_BUDGET_DEFAULT : half;
 }
 
 static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_ctx, http_error *e)
@@ -294,6 +296,9 @@ static bool read_model(chat_request *r, const server_options *o, http_error *e)
 {
     if (!field_string(r->body, "model", &r->model, e))
         return false;
+    if (r->model.size > MODEL_BYTES_MAX) /* it is echoed in every chunk */
+        return refuse(e, 400, "invalid_value", "model", "model may have at most %d bytes (got %zu)", MODEL_BYTES_MAX,
+                      r->model.size);
     if (!o->strict_model || r->model.size == 0)
         return true;
     bool known = slice_equal(r->model, SLICE("deepseek-chat")) || slice_equal(r->model, SLICE("deepseek-reasoner"));
@@ -375,14 +380,29 @@ static bool read_switches(chat_request *r, http_error *e)
     return true;
 }
 
+/* What the tree, and the lists beside it, may take: a few times the longest body. Ordinary requests stay under twice theirs. */
+static size_t memory_max(const server_options *o)
+{
+    const uint64_t most = 4 * o->body_bytes_max;
+    return most > MEMORY_MAX_LEAST ? (size_t)most : MEMORY_MAX_LEAST;
+}
+
+static bool refuse_values(const server_options *o, http_error *e)
+{
+    return refuse(e, 413, "request_too_large", NULL, "the body holds too many values: they take more than %zu MiB",
+                  memory_max(o) >> 20);
+}
+
 bool request_read(chat_request *r, slice body, const server_options *o, uint32_t n_ctx, uint32_t n_vocab, http_error *e)
 {
     ds4_error err = { 0 };
-    *r = (chat_request){ 0 };
+    *r = (chat_request){ .memory.size_max = memory_max(o) };
     *e = (http_error){ 0 };
-    const ds4_status status = json_parse(&r->body, body, NULL, &err);
+    const ds4_status status = json_parse_bounded(&r->body, body, memory_max(o), NULL, &err);
     if (status == DS4_ERR_NO_MEMORY)
         return refuse_memory(e);
+    if (status == DS4_ERR_NO_SPACE)
+        return refuse_values(o, e);
     if (status != DS4_OK)
         return refuse(e, 400, "invalid_json", NULL, "the body is not valid JSON: %s", err.text);
     if (json_kind_of(r->body) != JSON_OBJECT)
@@ -391,8 +411,60 @@ bool request_read(chat_request *r, slice body, const server_options *o, uint32_t
     if (!read_model(r, o, e) || !messages_read(r, e) || !tools_read(r, e) || !read_format(r, e) ||
         !read_unsupported(r, e) || !read_grammars(r, e) || !read_switches(r, e) || !read_limits(r, o, e) ||
         !read_stops(r, e) || !read_thinking(r, o, n_ctx, e) || !read_sampling(r, n_vocab, e))
-        return false;
+        return r->memory.over ? refuse_values(o, e) : false;
     settle_sampling(r, o);
+    return true;
+}
+
+/* --- what stays -------------------------------------------------------------------------------------------------------- */
+
+static bool keep(arena *to, slice *text)
+{
+    if (text->size)
+        *text = arena_copy(to, *text);
+    return text->data || text->size == 0;
+}
+
+/* Copies of what the fields of *r point to, in *to. */
+static bool keep_rest(chat_request *r, arena *to)
+{
+    const engine_sampling *s = &r->sampling;
+    chat_tool *tools = arena_alloc_array(to, r->n_tools, sizeof *tools);
+    slice *stops = arena_alloc_array(to, r->n_stops, sizeof *stops);
+    engine_bias *biases = arena_alloc_array(to, s->n_biases, sizeof *biases);
+    bool good = tools && stops && biases && keep(to, &r->model) && keep(to, &r->choice_name);
+    for (size_t i = 0; good && i < r->n_tools; i++) {
+        tools[i] = r->tools[i];
+        good = keep(to, &tools[i].name) && keep(to, &tools[i].schema);
+    }
+    for (size_t i = 0; good && i < r->n_stops; i++) {
+        stops[i] = r->stops[i];
+        good = keep(to, &stops[i]);
+    }
+    if (good && s->n_biases)
+        memcpy(biases, s->biases, s->n_biases * sizeof *biases);
+    r->tools = tools;
+    r->stops = stops;
+    r->sampling.biases = biases;
+    return good;
+}
+
+bool request_settle(chat_request *r, http_error *e)
+{
+    chat_request settled = *r;
+    arena kept = { 0 };
+    if (!keep_rest(&settled, &kept)) {
+        arena_free(&kept);
+        return refuse_memory(e);
+    }
+    json_free(r->body);
+    arena_free(&r->memory);
+    *r = settled;
+    r->memory = kept;
+    r->body = NULL;
+    r->messages = NULL;
+    r->n_messages = 0;
+    r->response_format = (slice){ 0 };
     return true;
 }
 

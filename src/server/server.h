@@ -33,8 +33,9 @@ typedef struct server_options {
     size_t n_allowed_hosts;
     const char *const *model_names; /* [n_model_names] aliases of the model */
     size_t n_model_names;
-    bool strict_model;       /* unknown model names are 404 */
-    uint64_t body_bytes_max; /* of a request; longer is 413 */
+    bool strict_model;        /* unknown model names are 404 */
+    uint32_t connections_max; /* limits: server/connections.h */
+    uint64_t body_bytes_max;  /* of a request; longer is 413 */
     uint32_t
         write_timeout_s; /* a client that reads nothing for so long is gone; also the limit for sending a request */
     uint64_t output_bytes_max; /* unread output of one stream; more means the reader is gone */
@@ -60,6 +61,8 @@ server_options server_options_default(void);
 ds4_status server_open(server **out, engine *e, sched *s, const server_options *options, ds4_error *err);
 
 uint16_t server_port(const server *s);
+/* Where it is reached: "http://127.0.0.1:8000", "http://[::1]:8000". */
+void server_url(const server *s, char *out, size_t size);
 
 /* Stops accepting, answers new requests on open connections with 503, lets running ones end by themselves, cuts them
  * after grace_us with an error event, and waits until what was written has been sent (at most two seconds more). The

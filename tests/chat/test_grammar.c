@@ -511,7 +511,7 @@ static void a_block_in_reasoning_is_noticed(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
         const chat_parser_options options = {
-            .thinking_open = true, .allow_tools = list[i].tools, .tools = tools, .n_tools = N_TOOLS
+            .thinking_open = true, .allow_tools = list[i].tools, .grammar = true, .tools = tools, .n_tools = N_TOOLS
         };
         token_list ids = { 0 };
         chat_outcome outcome;
@@ -521,6 +521,9 @@ static void a_block_in_reasoning_is_noticed(void **state)
         assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &s, NULL), DS4_OK);
         for (size_t k = 0; k < ids.n; k++) {
             assert_false(chat_parser_escapes(p));
+            /* With the grammar the token comes only where it leads to a block. */
+            if (k + 1 == ids.n && ids.ids[k] == text_special_id(tokenizer, TEXT_DSML))
+                assert_int_equal(chat_parser_allows(p, ids.ids[k]), list[i].escapes);
             assert_int_equal(feed(p, ids.ids[k]), CHAT_GO_ON);
         }
         assert_int_equal(chat_parser_escapes(p), list[i].escapes);
@@ -540,8 +543,8 @@ static void a_block_in_reasoning_is_noticed(void **state)
 /* The scan agrees with the parser on what is JSON, over texts made of its own bytes. */
 static void the_scan_knows_json(void **state)
 {
-    static const char *const atoms[] = { "{",  "}", "[",  "]",  ",",    ":",     "\"a\"", "\"", "\\\"",   "0",
-                                         "12", "-", ".5", "e1", "true", "false", "null",  " ",  "\\u00e4" };
+    static const char *const atoms[] = { "{",  "}", "[",  "]",  ",",    ":",     "\"a\"", "\"", "\\\"",    "0",
+                                         "12", "-", ".5", "e1", "true", "false", "null",  " ",  "\\u00e4", "\"\n\"" };
     uint32_t n_good = 0;
     (void)state;
     for (uint64_t seed = 1; seed <= 200000; seed++) {

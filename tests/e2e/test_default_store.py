@@ -1,9 +1,11 @@
 """Conversations with the default flags: a store in the user's cache directory, from which each turn goes on. Without it a live
 state can go back 8 tokens only, and reasoning is not part of the next prompt, so each turn would read everything again."""
+import json
 import os
 import pathlib
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -124,6 +126,25 @@ class DefaultStore(unittest.TestCase):
         os.chown(self.home, 12345, 12345)
         self.assertIn("belongs to another user", self.server().log())
         self.assertEqual(list(self.home.iterdir()), [])
+
+    def test_the_example_of_the_readme(self):
+        """Run as it stands there, with another port and build folder; and the kill waits until the disk has what it promises."""
+        text = (harness.ROOT / "README.md").read_text().partition("## Conversations on disk")[2]
+        example = re.search(r"```sh\n(.*?)```", text, re.S)[1]
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = str(s.getsockname()[1])
+        saved = f"until curl -s http://127.0.0.1:{port}/metrics | grep -q '^ds4_kv_queue_jobs 0'; do sleep 0.05; done\n"
+        for what, instead in (("build/bin/ds4-server", f"{harness.SERVER} --port {port} --kv-min-free 1"), (":8000/", f":{port}/"),
+                              ("kill -9", saved + "kill -9"), ("--retry 9", "--retry 60 --retry-delay 1")):
+            self.assertIn(what, example)
+            example = example.replace(what, instead)
+        done = subprocess.run(["bash", "-c", example + "wait"], capture_output=True, text=True, env=os.environ | self.env)
+        answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        self.assertEqual(len(answers), 2, done.stdout + done.stderr)
+        first, second = (answer["usage"] for answer in answers)
+        self.assertEqual(first["prompt_tokens_details"]["cached_tokens"], 0)
+        self.assert_goes_on(second["prompt_tokens_details"]["cached_tokens"], first["prompt_tokens"], 8)
 
     def test_ds4_goes_on_after_a_file_was_read(self):
         """A turn at a time in the terminal program: what it logs about the cache, after /read FILE and four questions."""

@@ -53,8 +53,8 @@ def read_until(s, mark):
 
 
 class Wire(unittest.TestCase):
-    def serve(self, *flags):
-        server = harness.Server(flags=flags)
+    def serve(self, *flags, **more):
+        server = harness.Server(flags=flags, **more)
         self.addCleanup(server.kill)
         server.wait_ready()
         return server

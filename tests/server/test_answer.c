@@ -364,7 +364,7 @@ static void nothing_half_said_is_sent_when_memory_runs_out(void **state)
                 n_whole++;
             } else {
                 json_value *body = parse(out, strlen(out));
-                assert_int_equal(status, 500);
+                assert_int_equal(status, 503);
                 assert_non_null(json_member(body, "error"));
                 n_errors++;
                 json_free(body);
