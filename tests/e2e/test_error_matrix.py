@@ -33,6 +33,7 @@ ERRORS = {
     "identity.hash": ("EIO",),
     "clock": ("skew:-315360000", "skew:315360000"),
     "engine.*": (),
+    "backend.*": (),
 }
 
 
