@@ -50,11 +50,11 @@ static void print_address(struct MHD_Connection *connection, char out[64])
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *address = info ? info->client_addr : NULL;
-    const void *bytes = NULL;
+    const uint8_t *bytes = NULL;
     if (address && address->sa_family == AF_INET)
-        bytes = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
+        bytes = (const uint8_t *)address + offsetof(struct sockaddr_in, sin_addr);
     else if (address && address->sa_family == AF_INET6)
-        bytes = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+        bytes = (const uint8_t *)address + offsetof(struct sockaddr_in6, sin6_addr);
     if (!bytes || !inet_ntop(address->sa_family, bytes, out, 64))
         snprintf(out, 64, "unknown");
 }

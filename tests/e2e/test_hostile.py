@@ -3,6 +3,7 @@ of other sites, bodies and names that are only meant to take memory."""
 import json
 import re
 import resource
+import signal
 import socket
 import time
 import unittest
@@ -183,6 +184,11 @@ class Connections(Wire):
 class Memory(Wire):
     """What a client without a key, or with one, can make the server keep."""
 
+    def serve(self, *flags, **more):
+        if b"__asan_init" in harness.SERVER.read_bytes():
+            self.skipTest("a sanitizer's allocator keeps what was freed")
+        return super().serve(*flags, **more)
+
     def test_only_completions_keep_their_body(self):
         server = self.serve("--api-key", "secret", model=harness.tiny_model())
         before = resident_kib(server.child.pid)
@@ -231,8 +237,8 @@ class Memory(Wire):
         for n in range(1, 7):
             held.append(self.send(server, request(body)))
             self.wait(server, lambda n=n: server.metric("ds4_queued_requests") == n)
-        # One tree of this body has 45 MB; one at a time is all there ever was.
-        self.assertLess(resident_kib(server.child.pid) - before, 100 << 10)
+        # One tree of this body has 70 MB; one at a time is all there ever was, and it goes back to the system.
+        self.wait(server, lambda: resident_kib(server.child.pid) - before < 40 << 10)
 
     def test_short_of_memory_a_body_is_503_and_not_too_long(self):
         server = self.serve(model=harness.tiny_model())
@@ -348,7 +354,7 @@ class Oddities(Wire):
                         s.shutdown(socket.SHUT_WR)
                     s.close()
         self.wait(server, lambda: server.metric("ds4_active_requests") + server.metric("ds4_queued_requests") == 0)
-        self.wait(server, lambda: descriptors(server.child.pid) == before)
+        self.wait(server, lambda: descriptors(server.child.pid) <= before)
         self.assertEqual(server.post(SHORT)[0], 200)
 
 
@@ -388,6 +394,16 @@ class Log(Wire):
         lines = len(re.findall("request refused ", server.log()))
         self.assertLess(lines, n / 2)
         self.wait(server, lambda: lines + sum(map(int, re.findall(r"without a line of their own n=(\d+)", server.log()))) >= n)
+
+    def test_a_long_prompt_shows_its_progress(self):
+        server = self.serve("--prefill-chunk", "16")
+        body = {"messages": [{"role": "user", "content": harness.story(3, 4500)}], "max_tokens": 1, "thinking": False, "stream": True}
+        s = self.send(server, request(body, "Connection: close\r\n"))
+        identity = re.search(rb"x-request-id: (\S+)", read_until(s, b"data: ")).group(1).decode()
+        server.child.send_signal(signal.SIGSTOP)
+        time.sleep(5.1)  # a line every five seconds
+        server.child.send_signal(signal.SIGCONT)
+        self.wait(server, lambda: f" info request prefill request={identity} done=" in server.log())
 
     def test_the_address_of_ipv6_is_in_brackets(self):
         for host in ("::1", "[::1]"):
