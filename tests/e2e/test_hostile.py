@@ -339,6 +339,21 @@ class Oddities(Wire):
         self.wait(server, lambda: server.metric("ds4_connections") <= 1)
         self.assertEqual(server.post(SHORT)[0], 200)
 
+    def test_a_reader_that_drips_is_cut_off(self):
+        server = self.serve("--write-timeout", "2", model=harness.tiny_model())
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.settimeout(60)
+            s.connect(("127.0.0.1", server.port))
+            # More than the system takes for a connection: several answers of some megabytes.
+            s.sendall(request(dict(SHORT, max_tokens=1900, stream=True, logprobs=True, top_logprobs=20, logit_bias={"1": -100})) * 4)
+            end = time.monotonic() + 60
+            while server.metric("ds4_disconnected_total") == 0:
+                self.assertLess(time.monotonic(), end, server.log())
+                self.assertTrue(s.recv(512))  # enough to be no silence
+                time.sleep(0.1)
+            self.wait(server, lambda: server.metric("ds4_connections") <= 1)
+
     def test_a_client_that_leaves_at_any_byte(self):
         server = self.serve("--batched-session", "2", "--write-timeout", "2", model=harness.tiny_model())
         server.post(SHORT)
