@@ -54,6 +54,7 @@ function(ds4_test room noun)
         TEST_SCRATCH="${CMAKE_BINARY_DIR}/scratch/${target}" TEST_BUILD="${CMAKE_BINARY_DIR}")
     set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME ${room}/${noun} COMMAND ${DS4_WATCHDOG} $<TARGET_FILE:${target}>)
+    set_tests_properties(${room}/${noun} PROPERTIES SKIP_RETURN_CODE 77) # this build has nothing that it could test
 endfunction()
 
 # Each test gets TEST_DATA (tests/data) and MODELS (models/) as absolute paths, and a folder of its own to write in.
