@@ -219,7 +219,8 @@ static void pieces_are_the_answer_and_can_stop_it(void **state)
     g.user = &none;
     assert_int_equal(ds4_chat(shared, &other, 1, &g, &result, NULL), DS4_ERR_CANCELLED);
     assert_int_equal(none.pieces, 0);
-    assert_true(none.n_done < none.n_prompt); /* the rest was not read */
+    assert_true(none.n_done < none.n_prompt);
+    assert_int_equal(result.n_generated, 0); /* the rest was not read */
     ds4_result_free(&result);
 }
 
