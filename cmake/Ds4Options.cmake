@@ -12,8 +12,11 @@ target_compile_options(ds4_options INTERFACE
 # The same sources give the same bytes in any folder; a debugger that is started in the source folder finds them.
 target_compile_options(ds4_options INTERFACE -ffile-prefix-map=${CMAKE_SOURCE_DIR}=.)
 # Sources of programs: a cast may not drop `const`, and a number changes its type only where that is written down. Tests make
-# numbers for comparisons all the time and are left out.
-set(DS4_SOURCE_WARNINGS -Wcast-qual -Wconversion)
+# numbers for comparisons all the time and are left out; so are builds with sanitizers, whose checks hide from the compiler
+# what values an expression can have.
+if(NOT DS4_SANITIZE)
+    set(DS4_SOURCE_WARNINGS -Wcast-qual -Wconversion)
+endif()
 
 # A network server: overflows of the stack and of known objects end the process, and addresses are random. Sanitizers
 # bring stronger checks of the same kind, which _FORTIFY_SOURCE would hide from them; it also needs an optimiser.

@@ -57,7 +57,9 @@ typedef struct ds4_about {
 } ds4_about;
 
 DS4_API void ds4_get_about(const ds4 *d, ds4_about *out);
-/* Cancels what runs, saves resident conversations, frees. NULL is fine. */
+/* Cancels what runs, saves resident conversations, frees. NULL is fine.
+ * Waits for kv_shutdown_ms, at least two seconds, for a cache directory that does not answer; then leaves the threads that it
+ * keeps, and the memory that they may touch. */
 DS4_API void ds4_close(ds4 *d);
 
 /* One message of a conversation. */

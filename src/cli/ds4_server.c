@@ -42,10 +42,11 @@ static int read_options(settings *s, int argc, char **argv)
         { OPTION_HEADING, "HTTP", NULL, NULL, NULL, NULL, 0, 0 },
         { OPTION_TEXT, "--host", NULL, "HOST", "address to listen on (127.0.0.1)", &o->host, 0, 0 },
         { OPTION_U32, "--port", NULL, "PORT", "port; 0 takes any free one (8000)", &s->port, 0, 65535 },
-        { OPTION_FLAG, "--cors", NULL, NULL, "let web pages of any origin ask", &o->cors, 0, 0 },
+        { OPTION_FLAG, "--cors", NULL, NULL, "let web pages of all sites send requests", &o->cors, 0, 0 },
         { OPTION_LIST, "--api-key", NULL, "KEY", "ask for this key (repeatable)", &s->api_keys, 0, 0 },
         { OPTION_TEXT, "--api-key-file", NULL, "FILE", "the same, from the first line of a file", &s->key_file, 0, 0 },
-        { OPTION_LIST, "--allow-host", NULL, "NAME", "another Host name to answer to (repeatable)", &s->hosts, 0, 0 },
+        { OPTION_LIST, "--allow-host", NULL, "NAME", "one more name of this server, for Host and Origin (repeatable)",
+          &s->hosts, 0, 0 },
         { OPTION_LIST, "--model-name", NULL, "NAME", "a name of the model (repeatable)", &s->names, 0, 0 },
         { OPTION_FLAG, "--strict-model", NULL, NULL, "refuse requests for other models", &o->strict_model, 0, 0 },
         { OPTION_U32, "--max-connections", NULL, "N", "open connections; later ones replace idle ones (1024)",
@@ -134,6 +135,47 @@ static void choose_signals(sigset_t *signals)
         sigaddset(signals, SIGHUP);
 }
 
+/* While the server starts, nothing is to be saved, and a disk that hangs may keep the main thread: a signal ends the process at
+ * once. One thread does not block them until then, so they are delivered to it. */
+typedef struct start {
+    const sigset_t *signals;
+    pthread_t thread;
+    bool has_thread, over;
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+} start;
+
+static void *die_of_signals(void *argument)
+{
+    start *st = argument;
+    pthread_sigmask(SIG_UNBLOCK, st->signals, NULL);
+    pthread_mutex_lock(&st->lock);
+    while (!st->over)
+        pthread_cond_wait(&st->ended, &st->lock);
+    pthread_mutex_unlock(&st->lock);
+    pthread_sigmask(SIG_BLOCK, st->signals, NULL); /* from here on they wait for sigwait() */
+    return NULL;
+}
+
+static void start_begins(start *st, const sigset_t *signals)
+{
+    *st = (start){ .signals = signals };
+    pthread_mutex_init(&st->lock, NULL);
+    pthread_cond_init(&st->ended, NULL);
+    st->has_thread = pthread_create(&st->thread, NULL, die_of_signals, st) == 0;
+}
+
+static void start_is_over(start *st)
+{
+    pthread_mutex_lock(&st->lock);
+    st->over = true;
+    pthread_cond_signal(&st->ended);
+    pthread_mutex_unlock(&st->lock);
+    if (st->has_thread)
+        pthread_join(st->thread, NULL);
+    st->has_thread = false;
+}
+
 /* Waits for the first signal, drains, and lets a second one end the process at once. */
 static void serve(const settings *s, server *http, const sigset_t *signals)
 {
@@ -191,12 +233,14 @@ static int run(settings *s)
     server *http = NULL;
     ds4_error err = { 0 };
     sigset_t signals;
+    start starting;
     const int64_t begun_us = clock_monotonic_us();
     int code = 1;
     /* Before any thread starts: all of them inherit the mask, and sigwait() alone gets the signals. */
     choose_signals(&signals);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    start_begins(&starting, &signals);
     if (engine_open(&e, &s->common.engine, &err) != DS4_OK) {
         startup_complain(program, NULL, err.text);
         code = code_of(err.status);
@@ -211,10 +255,12 @@ static int run(settings *s)
         code = code_of(err.status);
         goto out;
     }
+    start_is_over(&starting);
     announce(s, e, http, begun_us);
     serve(s, http, &signals);
     code = 0;
 out:
+    start_is_over(&starting);
     server_close(http);
     if (sc) {
         if (!http)

@@ -15,7 +15,7 @@ enum { INTENT_HEAD = 136, INTENT_OBJECT = 56, DIGEST = 16, RECORD_MAJOR = 1, INT
 static uint8_t *put(uint8_t *at, uint64_t value, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        at[i] = i < 8 ? (uint8_t)(value >> (8 * i)) : 0; /* longer fields are padding */
+        at[i] = (uint8_t)(i < 8 ? value >> (8 * i) : 0); /* longer fields are padding */
     return at + n;
 }
 

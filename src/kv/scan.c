@@ -113,7 +113,10 @@ static void scan_folder(kv_store *s, int i, struct timespec changed)
     pthread_mutex_unlock(&s->lock);
     if (before.settled && before.changed.tv_sec == changed.tv_sec && before.changed.tv_nsec == changed.tv_nsec)
         return;
-    pass p = { .s = s, .since = before.changed, .complete = true };
+    pass p = { .s = s, .complete = true };
+    if (before.settled &&
+        before.changed.tv_sec <= changed.tv_sec) /* else its times say nothing: a clock was set back */
+        p.since = before.changed;
     const uint64_t begun_ns = kv_now_ns(); /* a change from now on gets a later time, or is seen */
     snprintf(folder, sizeof folder, "o/%02x", (unsigned)i);
     kv_disk_list(&s->disk, folder, scan_object, &p);

@@ -36,20 +36,37 @@ static bool fill_stats(kv_draft *d)
     return true;
 }
 
-/* (key, payload digest) of every ancestor; false when the store does not hold the bytes that this state was computed from. */
+/* Under the lock. The digest of segment i of the draft's stem, if the store holds the bytes that its state was computed from. */
+static const hash_digest *digest_below(const kv_draft *d, size_t i, const kv_key *key)
+{
+    const kv_object *o = kv_index_find(&d->store->index, key);
+    const hash_digest *ours = kv_stem_digest(d->stem, i, key);
+    return o && !o->excluded && ours && hash_digest_equal(ours, &o->digest) ? ours : NULL;
+}
+
+/* A segment that was dropped takes those above it along: without it they are of no use. */
+static bool has_parent(kv_draft *d)
+{
+    const size_t depth = (size_t)(d->extent.begin / d->extent.n);
+    pthread_mutex_lock(&d->store->lock);
+    const bool found = depth == 0 || digest_below(d, depth - 1, &d->parent);
+    pthread_mutex_unlock(&d->store->lock);
+    return found;
+}
+
+/* (key, payload digest) of every ancestor of a frontier; false when one is missing. */
 static bool fill_chain(kv_draft *d)
 {
     uint8_t *at = d->image + d->offsets[KV_SECTION_CHAIN];
     bool complete = true;
     pthread_mutex_lock(&d->store->lock);
     for (size_t i = 0; i < d->n_ancestors && complete; i++, at += KV_CHAIN_ENTRY) {
-        const kv_object *o = kv_index_find(&d->store->index, &d->ancestors[i]);
-        const hash_digest *ours = kv_stem_digest(d->stem, i, &d->ancestors[i]);
-        complete = o && !o->excluded && ours && hash_digest_equal(ours, &o->digest);
+        const hash_digest *digest = digest_below(d, i, &d->ancestors[i]);
+        complete = digest != NULL;
         if (!complete)
             break;
-        memcpy(at, o->key.bytes, 32);
-        memcpy(at + 32, o->digest.bytes, 16);
+        memcpy(at, d->ancestors[i].bytes, 32);
+        memcpy(at + 32, digest->bytes, 16);
     }
     pthread_mutex_unlock(&d->store->lock);
     return complete;
@@ -239,7 +256,7 @@ static kv_drop refuse(kv_store *s, kv_draft *d)
         log_warning("kv save refused why=nonfinite n=%" PRIu64, d->extent.end);
         return KV_DROP_NONFINITE;
     }
-    return fill_chain(d) ? KV_DROPS : KV_DROP_NO_STEM;
+    return has_parent(d) && fill_chain(d) ? KV_DROPS : KV_DROP_NO_STEM;
 }
 
 /* Writes the image under its name. *taken: somebody else was first. */

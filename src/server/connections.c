@@ -120,19 +120,19 @@ static size_t n_of_address(const connections *c, const struct in6_addr *address)
 /* Zero for loopback and for what is no internet address. Of IPv6 the first 64 bits: a client may use all addresses of its network. */
 static struct in6_addr address_of(const struct sockaddr *address)
 {
+    static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
     struct in6_addr out = { 0 };
+    uint8_t bytes[16] = { 0 };
     if (address && address->sa_family == AF_INET) {
-        const struct in_addr *v4 = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
-        if (ntohl(v4->s_addr) >> 24 == 127)
-            return out;
-        out.s6_addr[10] = out.s6_addr[11] = 0xff;
-        memcpy(&out.s6_addr[12], v4, sizeof *v4);
+        memcpy(bytes, mapped, sizeof mapped);
+        memcpy(bytes + 12, (const uint8_t *)address + offsetof(struct sockaddr_in, sin_addr), 4);
     } else if (address && address->sa_family == AF_INET6) {
-        const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-        const bool mapped = IN6_IS_ADDR_V4MAPPED(v6);
-        if (!IN6_IS_ADDR_LOOPBACK(v6) && !(mapped && v6->s6_addr[12] == 127))
-            memcpy(&out, v6, mapped ? sizeof *v6 : sizeof *v6 / 2);
+        memcpy(bytes, (const uint8_t *)address + offsetof(struct sockaddr_in6, sin6_addr), 16);
     }
+    const bool is_v4 = memcmp(bytes, mapped, sizeof mapped) == 0;
+    const bool loopback = is_v4 ? bytes[12] == 127 : memcmp(bytes, &in6addr_loopback, sizeof bytes) == 0;
+    if (!loopback)
+        memcpy(&out, bytes, is_v4 ? 16 : 8);
     return out;
 }
 
@@ -188,15 +188,21 @@ void connections_remove(connections *c, connection_entry *e)
     free(e);
 }
 
+/* With the lock held. */
+static void move_now(connections *c, connection_entry *e, stage to)
+{
+    if (e->stage == STAGE_CUT)
+        return;
+    leave(c, e);
+    enter(c, e, to, clock_monotonic_us() + c->wait_us);
+}
+
 static void move(connections *c, connection_entry *e, stage to)
 {
     if (!e)
         return;
     pthread_mutex_lock(&c->lock);
-    if (e->stage != STAGE_CUT) {
-        leave(c, e);
-        enter(c, e, to, clock_monotonic_us() + c->wait_us);
-    }
+    move_now(c, e, to);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -219,9 +225,11 @@ void connections_body(connections *c, connection_entry *e, size_t n_bytes)
 {
     if (!e)
         return;
-    e->n_body += n_bytes; /* only the HTTP thread uses it */
+    pthread_mutex_lock(&c->lock);
+    e->n_body += n_bytes;
     if (e->n_body >= BODY_STEP)
-        move(c, e, STAGE_BODY);
+        move_now(c, e, STAGE_BODY);
+    pthread_mutex_unlock(&c->lock);
 }
 
 bool connections_full(connections *c)

@@ -147,9 +147,9 @@ ds4_status server_open(server **out, engine *e, sched *sc, const server_options 
     if (status == DS4_OK)
         status = watch_open(&x->watch, &s->options, x->connections, &x->metrics.disconnected, err);
     if (status == DS4_OK)
-        status = intake_open(&x->short_bodies, err);
+        status = intake_open(&x->short_bodies, false, err);
     if (status == DS4_OK)
-        status = intake_open(&x->long_bodies, err);
+        status = intake_open(&x->long_bodies, true, err);
     if (status == DS4_OK)
         status = start_daemon(s, err);
     if (status != DS4_OK) {

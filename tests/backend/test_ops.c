@@ -262,7 +262,8 @@ static void check_router(void)
 {
     enum { E = 6, K = 3 };
     const float logits[E] = { 0.5f, -3, 2, 2, -100, 2 }, none[E] = { 0 }, bias[E] = { 0, 5, 0, 0, 9, 0 };
-    const float low[E] = { -300, -300, -300, -300, -300, -300 }, nan[E] = { NAN, NAN, NAN, NAN, NAN, NAN };
+    const float low[E] = { -300, -300, -300, -300, -300, -300 }, nan[E] = { NAN, NAN, NAN, NAN, NAN, NAN },
+                some_nan[E] = { NAN, 0.5f, NAN, 2, NAN, -1 };
     const int32_t table[2 * K] = { 0, 0, 0, 5, 1, 5 };
     uint32_t got_ids[K];
     float got[K];
@@ -302,10 +303,15 @@ static void check_router(void)
     r.table = NULL;
     r.bias = biased;
     b->ops->route(b, &r);
-    end();
     get(got_ids, ids, K);
     for (size_t k = 0; k < K; k++)
         assert_true(got_ids[k] < E);
+    r.logits = put(some_nan, E); /* less than any number */
+    r.bias = vector(none, E);
+    b->ops->route(b, &r);
+    end();
+    get(got_ids, ids, K);
+    assert_memory_equal(got_ids, ((uint32_t[]){ 3, 1, 5 }), sizeof got_ids);
     close_backend();
 }
 

@@ -2,7 +2,7 @@
  *
  * The linker sends the pool's calls of pthread_create() and clock_monotonic_us() here (cmake/Ds4Rooms.cmake): threads can be
  * held back at their start for as long as a test likes, and time moves when a test says so. No result depends on the
- * speed of the machine; a lost wake-up shows as a test that does not end. */
+ * speed of the machine; a lost wake-up shows as a test that does not end, or ends by its limit of processor time. */
 #include "base/clock.h"
 #include "base/pool.h"
 #include "support/support.h"
@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 /* --- threads that start late ------------------------------------------------------------------------------------------ */
 
@@ -272,6 +273,8 @@ static void a_pool_that_cannot_be_made_says_so_and_leaves_no_thread(void **state
 
 int main(void)
 {
+    const struct rlimit cpu = { 15, RLIM_INFINITY }; /* many times what it needs */
+    setrlimit(RLIMIT_CPU, &cpu);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_of_many_jobs_runs_once),
         cmocka_unit_test(a_worker_that_never_runs_is_not_waited_for),

@@ -2,6 +2,7 @@
 back. Nothing of that may reach HTTP, streams, new requests or the end of the process. F17, F42, P1, P10."""
 import concurrent.futures
 import pathlib
+import signal
 import sys
 import tempfile
 import unittest
@@ -25,11 +26,12 @@ class Hang(unittest.TestCase):
         self.addCleanup(harness.drop_store, self.flag.parent)
         self.log = self.flag.with_name("flag.log")
 
-    def server(self, faults=None, flags=()):
+    def server(self, faults=None, flags=(), ready=True):
         env = {"LD_PRELOAD": str(LIBRARY), "DS4_HANG_DIR": str(self.store), "DS4_HANG_FLAG": str(self.flag)}
         server = script.Server(self.store, faults=faults, flags=["--shutdown-grace", "1", *flags], env=env)
         self.addCleanup(server.kill)
-        server.wait_ready()
+        if ready:
+            server.wait_ready()
         return server
 
     def hanging(self):
@@ -75,6 +77,16 @@ class Hang(unittest.TestCase):
         self.assertEqual(server.stop(FOREVER), 0)
         self.assertIn("kv directory does not answer", server.log())
         self.assertTrue(self.flag.exists())
+        self.assert_unharmed()
+
+    def test_sigterm_while_it_starts(self):
+        """The directory is looked at before anything is served; there is nothing to save yet."""
+        self.flag.touch()
+        server = self.server(ready=False)
+        server.wait_for(self.hanging)
+        server.child.terminate()
+        self.assertTrue(server.ends(FOREVER))
+        self.assertEqual(server.child.returncode, -signal.SIGTERM)
         self.assert_unharmed()
 
     def test_sigterm_while_a_search_hangs(self):

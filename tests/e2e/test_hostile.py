@@ -3,6 +3,7 @@ of other sites, bodies and names that are only meant to take memory."""
 import json
 import re
 import resource
+import signal
 import socket
 import time
 import unittest
@@ -99,8 +100,8 @@ class Framing(Wire):
             self.assertNotIn(b'"status":"ok"', out, "the body is not a second request")
 
     def test_an_escaped_nul_does_not_cut_a_path(self):
-        for path in ("/health%00x", "/v1/models/x%00y", "/%00"):
-            self.assertEqual(self.answers(chat("Connection: close", path=path, method="GET", body=b""))[0], [b"400"], path)
+        for path, code in (("/health%00x", b"400"), ("/v1/models/x%00y", b"400"), ("/%00", b"400"), ("/health?x=%00", b"200")):
+            self.assertEqual(self.answers(chat("Connection: close", path=path, method="GET", body=b""))[0], [code], path)
 
 
 class Connections(Wire):
@@ -135,6 +136,15 @@ class Connections(Wire):
         self.assertEqual(server.get("/health")[0], 200)
         self.assertEqual(server.post(SHORT)[0], 200)
         self.assertLessEqual(server.metric("ds4_connections"), 1024 + 16)
+        del drips
+
+    def test_few_open_files_mean_few_connections(self):
+        server = self.serve(model=harness.tiny_model(), wrap=["prlimit", "--nofile=500:500"])
+        self.assertIn("warning connections max=100 wanted=1024 ", server.log())
+        drips = [self.send(server, self.HEAD) for _ in range(600)]
+        self.assertEqual(server.get("/health")[0], 200)
+        self.assertEqual(server.post(SHORT)[0], 200)
+        self.assertLess(descriptors(server.child.pid), 500)
         del drips
 
     def test_bytes_do_not_put_off_the_end_of_a_head_or_a_body(self):
@@ -183,12 +193,17 @@ class Connections(Wire):
 class Memory(Wire):
     """What a client without a key, or with one, can make the server keep."""
 
+    def serve(self, *flags, **more):
+        if b"__asan_init" in harness.SERVER.read_bytes():
+            self.skipTest("a sanitizer's allocator keeps what was freed")
+        return super().serve(*flags, **more)
+
     def test_only_completions_keep_their_body(self):
         server = self.serve("--api-key", "secret", model=harness.tiny_model())
         before = resident_kib(server.child.pid)
         size = 24 << 20
         held = []
-        for path, method in (("/health", "GET"), ("/", "GET"), ("/", "OPTIONS"), ("/nope", "POST"), ("/v1/models", "GET"),
+        for path, method in (("/health", "GET"), ("/", "GET"), ("/v1/chat/completions", "OPTIONS"), ("/nope", "POST"), ("/v1/models", "GET"),
                              ("/v1/chat/completions", "POST"), ("/v1/chat/completions", "PUT")):
             s = self.send(server, chat(f"Content-Length: {size}", body=b"", path=path, method=method))
             s.sendall(b" " * (size - 1))
@@ -231,8 +246,8 @@ class Memory(Wire):
         for n in range(1, 7):
             held.append(self.send(server, request(body)))
             self.wait(server, lambda n=n: server.metric("ds4_queued_requests") == n)
-        # One tree of this body has 45 MB; one at a time is all there ever was.
-        self.assertLess(resident_kib(server.child.pid) - before, 100 << 10)
+        # One tree of this body has 70 MB; one at a time is all there ever was, and it goes back to the system.
+        self.wait(server, lambda: resident_kib(server.child.pid) - before < 40 << 10)
 
     def test_short_of_memory_a_body_is_503_and_not_too_long(self):
         server = self.serve(model=harness.tiny_model())
@@ -333,6 +348,21 @@ class Oddities(Wire):
         self.wait(server, lambda: server.metric("ds4_connections") <= 1)
         self.assertEqual(server.post(SHORT)[0], 200)
 
+    def test_a_reader_that_drips_is_cut_off(self):
+        server = self.serve("--write-timeout", "2", model=harness.tiny_model())
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.settimeout(60)
+            s.connect(("127.0.0.1", server.port))
+            # More than the system takes for a connection: several answers of some megabytes.
+            s.sendall(request(dict(SHORT, max_tokens=1900, stream=True, logprobs=True, top_logprobs=20, logit_bias={"1": -100})) * 4)
+            end = time.monotonic() + 60
+            while server.metric("ds4_disconnected_total") == 0:
+                self.assertLess(time.monotonic(), end, server.log())
+                self.assertTrue(s.recv(512))  # enough to be no silence
+                time.sleep(0.1)
+            self.wait(server, lambda: server.metric("ds4_connections") <= 1)
+
     def test_a_client_that_leaves_at_any_byte(self):
         server = self.serve("--batched-session", "2", "--write-timeout", "2", model=harness.tiny_model())
         server.post(SHORT)
@@ -348,7 +378,7 @@ class Oddities(Wire):
                         s.shutdown(socket.SHUT_WR)
                     s.close()
         self.wait(server, lambda: server.metric("ds4_active_requests") + server.metric("ds4_queued_requests") == 0)
-        self.wait(server, lambda: descriptors(server.child.pid) == before)
+        self.wait(server, lambda: descriptors(server.child.pid) <= before)
         self.assertEqual(server.post(SHORT)[0], 200)
 
 
@@ -388,6 +418,16 @@ class Log(Wire):
         lines = len(re.findall("request refused ", server.log()))
         self.assertLess(lines, n / 2)
         self.wait(server, lambda: lines + sum(map(int, re.findall(r"without a line of their own n=(\d+)", server.log()))) >= n)
+
+    def test_a_long_prompt_shows_its_progress(self):
+        server = self.serve("--prefill-chunk", "16")
+        body = {"messages": [{"role": "user", "content": harness.story(3, 4500)}], "max_tokens": 1, "thinking": False, "stream": True}
+        s = self.send(server, request(body, "Connection: close\r\n"))
+        identity = re.search(rb"x-request-id: (\S+)", read_until(s, b"data: ")).group(1).decode()
+        server.child.send_signal(signal.SIGSTOP)
+        time.sleep(5.1)  # a line every five seconds
+        server.child.send_signal(signal.SIGCONT)
+        self.wait(server, lambda: f" info request prefill request={identity} done=" in server.log())
 
     def test_the_address_of_ipv6_is_in_brackets(self):
         for host in ("::1", "[::1]"):

@@ -118,7 +118,7 @@ class Http(unittest.TestCase):
 
     def test_a_prompt_far_longer_than_the_context_is_refused_without_tokenising_it(self):
         answer = self.raw(json.dumps({"messages": [{"role": "user", "content": "a" * 7_000_000}]}))
-        self.assert_error(answer, 400, "context_length_exceeded", "at least ")
+        self.assert_error(answer, 400, "context_length_exceeded", "at least")
         self.assertGreater(json.loads(answer[2])["error"]["n_prompt_tokens"], 8192)
 
     def test_numbers_at_the_edge(self):

@@ -10,7 +10,8 @@
 enum { N = 16, RATIO = 4, WIDTH = 8, LAYERS = 3, WINDOW = 4 };
 
 extern char stub_dir[];
-extern float stub_noise; /* added to every value: other rows for the same tokens */
+extern float stub_noise;      /* added to every value: other rows for the same tokens */
+extern uint64_t stub_cost_us; /* what computing the next objects is said to have taken */
 
 kv_options stub_options(void);
 kv_store *stub_open(void);

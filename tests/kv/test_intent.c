@@ -129,9 +129,10 @@ static void a_peer_that_dies_is_noticed_at_the_next_lookup(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    kv_store *s = stub_open_saved(tokens);
+    kv_store_close(stub_open_saved(tokens), 1000000); /* no threads when the peer is forked */
     peer p = start_peer(tokens, false);
     assert_int_equal(hear(p.said), PEER_ON_TRIAL);
+    kv_store *s = stub_open();
     assert_int_equal(stub_restored(s, tokens, 60), 40);
     kill(p.pid, SIGKILL);
     waitpid(p.pid, NULL, 0);
@@ -159,23 +160,28 @@ static void temporaries_of_the_living_stay(void **state)
     kv_disk_close(&d);
 }
 
-/* The record keeps naming the bytes: also those that another server wrote and this one's index has not seen. */
+/* As if another server had put other bytes in the object's place, or this one did not know which they are. */
+static void forget_digest(kv_store *s, const kv_key *key)
+{
+    pthread_mutex_lock(&s->lock);
+    kv_index_find(&s->index, key)->digest = (hash_digest){ 0 };
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* The record names the bytes that are used, whatever the index thought of them before they were read. */
 static void an_intent_names_what_is_read(void **state)
 {
     uint32_t tokens[60];
     char path[4096];
     size_t size;
     kv_intent intent;
+    kv_plan *plan;
     static const hash_digest none;
     (void)state;
     kv_store *s = stub_open_saved(tokens);
-    kv_plan *plan;
-    assert_int_equal(kv_plan_find(&plan, s, tokens, 60, 1, 0, NULL), DS4_OK);
-    pthread_mutex_lock(&s->lock); /* as if the second segment were another server's */
-    kv_index_remove(&s->index, &plan->segments[1].header.key);
-    pthread_mutex_unlock(&s->lock);
-    kv_plan_release(plan);
-    assert_int_equal(stub_count_files("intent"), 0);
+    const kv_key first = kv_key_segment(&s->secret, &s->root, tokens, N);
+    const kv_key second = kv_key_segment(&s->secret, &first, tokens + N, N);
+    forget_digest(s, &second);
     assert_int_equal(kv_plan_find(&plan, s, tokens, 60, 1, 0, NULL), DS4_OK);
     assert_int_equal(stub_count_files("intent"), 1); /* before anything is begun */
     assert_int_equal(kv_plan_begin(plan, NULL), DS4_OK);
@@ -234,12 +240,41 @@ static void dying_before_the_state_is_touched_counts(void **state)
     }
 }
 
+/* It died before it had read the headers of what another server wrote: which bytes these were is looked up afterwards. */
+static void unknown_bytes_are_condemned_too(void **state)
+{
+    uint32_t tokens[60];
+    int how;
+    (void)state;
+    kv_store_close(stub_open_saved(tokens), 1000000);
+    const pid_t child = fork();
+    if (child == 0) {
+        kv_plan *plan;
+        kv_store *s = stub_open();
+        assert_true(kv_flush(s, 10000000));
+        const kv_key first = kv_key_segment(&s->secret, &s->root, tokens, N);
+        forget_digest(s, &first);
+        fault_configure("read.frn:kill", 1, NULL, NULL);
+        kv_plan_find(&plan, s, tokens, 60, 1, 0, NULL);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    kv_store *s = stub_open();
+    assert_int_equal(stub_restored(s, tokens, 60), 0);
+    assert_int_equal(stub_count_files("quarantine"), 3);
+    assert_int_equal(stub_count_files("poison"), 4);
+    kv_store_close(s, 0);
+}
+
 /* Without locks nothing tells a crash from a server at work: for a minute the checkpoint is neither used nor condemned. */
 static void without_locks_it_rests_for_a_minute(void **state)
 {
     uint32_t tokens[60];
     (void)state;
-    kv_store_close(stub_open_saved(tokens), 1000000);
+    kv_store *first = stub_open_saved(tokens);
+    stub_save(first, tokens, 45); /* the one that is used; the shorter one stands on the same segments */
+    kv_store_close(first, 1000000);
     die_with("lock:EINVAL@*", tokens);
     for (int with_locks = 0; with_locks < 2; with_locks++) {
         assert_int_equal(fault_configure(with_locks ? NULL : "lock:EINVAL@*", 1, NULL, NULL), DS4_OK);
@@ -256,6 +291,22 @@ static void without_locks_it_rests_for_a_minute(void **state)
     assert_int_equal(stub_count_files("quarantine"), 3);
     kv_store_close(s, 0);
     fault_configure(NULL, 1, NULL, NULL);
+}
+
+/* The same for a frontier that stands on no segment. */
+static void without_locks_a_short_one_rests_too(void **state)
+{
+    uint32_t tokens[60];
+    (void)state;
+    stub_tokens(tokens, 60, 1);
+    kv_store *s = stub_open();
+    stub_save(s, tokens, N - 1);
+    kv_store_close(s, 1000000);
+    die_with("lock:EINVAL@*", tokens);
+    s = stub_open();
+    assert_int_equal(stub_restored(s, tokens, 60), 0);
+    assert_int_equal(stub_count_files("quarantine"), 0);
+    kv_store_close(s, 0);
 }
 
 /* And if its server lives, the checkpoint is offered again when the minute is over. */
@@ -306,7 +357,9 @@ int main(void)
         TEST(an_intent_names_what_is_read),
 #ifdef DS4_KV_FAULTS
         TEST(dying_before_the_state_is_touched_counts),
+        TEST(unknown_bytes_are_condemned_too),
         TEST(without_locks_it_rests_for_a_minute),
+        TEST(without_locks_a_short_one_rests_too),
         TEST(without_locks_the_innocent_come_back),
         TEST(an_intent_that_stays_condemns_nobody),
 #endif

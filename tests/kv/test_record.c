@@ -108,6 +108,28 @@ static void an_intent(void **state)
     free(bytes);
 }
 
+static bool accepts_note(const uint8_t *bytes, size_t size)
+{
+    kv_key name;
+    kv_note note;
+    return kv_note_decode(&name, &note, bytes, size);
+}
+
+static void a_note(void **state)
+{
+    uint8_t bytes[KV_NOTE_BYTES];
+    kv_note in, out;
+    kv_key name, named;
+    (void)state;
+    count_up(&in, sizeof in);
+    count_up(&name, sizeof name);
+    kv_note_encode(&name, &in, 5, bytes);
+    assert_true(kv_note_decode(&named, &out, bytes, sizeof bytes));
+    assert_memory_equal(&in, &out, sizeof in);
+    assert_memory_equal(&name, &named, sizeof name);
+    assert_guarded(accepts_note, bytes, sizeof bytes);
+}
+
 static void a_use(void **state)
 {
     uint8_t bytes[KV_USE_BYTES];
@@ -122,6 +144,7 @@ static void a_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_store_record), cmocka_unit_test(a_verdict),
-                                        cmocka_unit_test(an_intent), cmocka_unit_test(a_use) };
+                                        cmocka_unit_test(an_intent), cmocka_unit_test(a_note),
+                                        cmocka_unit_test(a_use) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,7 @@ static void damage(const char *path)
 {
     size_t size;
     char *bytes = test_read_file(path, &size);
-    bytes[5000] ^= 1;
+    bytes[2 * 4096 + 10] ^= 1; /* in the rows: the header and its digests are whole */
     unlink(path);
     test_write_file(path, bytes, size);
     free(bytes);
@@ -125,6 +125,28 @@ static void a_frontier_without_its_stem_is_not_written(void **state)
     kv_store_close(s, 0);
 }
 
+/* The same when another run replaced its segments meanwhile. */
+static void a_frontier_over_replaced_segments_is_not_written(void **state)
+{
+    uint32_t tokens[60];
+    kv_metrics m;
+    (void)state;
+    kv_store *s = stub_open_saved(tokens);
+    kv_plan *plan = stub_begin(s, tokens, 60);
+    kv_chain *chain = stub_go_on(plan); /* stands on what is there now */
+    kv_plan_release(plan);
+    stub_noise = 0.25f;
+    stub_save(s, tokens, 50); /* a clean run with other kernels */
+    stub_noise = 0;
+    assert_int_equal(kv_chain_extend(chain, tokens + 40, 2, NULL), DS4_OK);
+    assert_int_equal(stub_submit_frontier(chain, tokens, 42), DS4_OK);
+    assert_true(kv_flush(s, 10000000));
+    kv_store_metrics(s, &m);
+    assert_int_equal(m.write_dropped_total[KV_DROP_NO_STEM], 1);
+    kv_chain_free(chain);
+    kv_store_close(s, 0);
+}
+
 /* After a rewind the rows are computed again: what the stem said about them is no longer known. Drafts that were submitted
  * before keep the stem that they were made from. */
 static void a_rewind_forgets_what_is_computed_again(void **state)
@@ -175,6 +197,7 @@ int main(void)
         TEST(rows_of_other_kernels_are_never_mixed),
         TEST(a_restored_state_keeps_the_segments_it_stands_on),
         TEST(a_frontier_without_its_stem_is_not_written),
+        TEST(a_frontier_over_replaced_segments_is_not_written),
         TEST(a_rewind_forgets_what_is_computed_again),
         TEST(a_full_queue_refuses_before_the_copy),
     };

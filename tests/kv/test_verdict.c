@@ -289,6 +289,36 @@ static void crashes_are_counted(void **state)
     kv_store_close(s, 0);
 }
 
+/* V8: a verdict that another server wrote counts, though the object is still in its place and this server knows it. */
+static void a_verdict_on_the_disk_counts_at_once(void **state)
+{
+    uint32_t tokens[60];
+    kv_metrics m;
+    (void)state;
+    for (int i = 0; i < 3; i++) { /* a segment, the other one, the frontier */
+        stub_empty(NULL);
+        kv_store *s = stub_open_saved(tokens);
+        kv_plan *plan = stub_begin(s, tokens, 60);
+        const kv_part *part = i < 2 ? kv_plan_segment(plan, (uint64_t)i) : kv_plan_frontier(plan);
+        kv_verdict v = { .key = part->key, .digest = part->digest, .time_ns = kv_now_ns(), .writer = 1, .strikes = 1 };
+        const kv_key name = kv_key_verdict(&v.key, &v.digest);
+        char path[512], hex[HASH_KEY_HEX];
+        uint8_t bytes[KV_VERDICT_BYTES];
+        v.reason = DS4_ERR_STATE_BAD;
+        memcpy(v.fingerprint, s->options.fingerprint, sizeof v.fingerprint);
+        kv_plan_release(plan);
+        kv_verdict_encode(&v, bytes);
+        hash_key_hex(&name, hex);
+        snprintf(path, sizeof path, "%s/poison/%s", stub_dir, hex);
+        test_write_file(path, bytes, sizeof bytes);
+        assert_int_equal(stub_restored(s, tokens, 60), 0);
+        kv_store_metrics(s, &m);
+        assert_int_equal(m.object_rejected_total[8], 1);
+        assert_int_equal(stub_count_files("quarantine"), 1);
+        kv_store_close(s, 0);
+    }
+}
+
 /* What is kept for diagnosis does not eat the budget. */
 static void quarantine_is_bounded(void **state)
 {
@@ -322,6 +352,7 @@ int main(void)
         TEST(the_death_of_a_peer_is_a_verdict),
         TEST(crashes_of_others_do_not_open_our_breaker),
         TEST(a_read_only_store_heeds_intents),
+        TEST(a_verdict_on_the_disk_counts_at_once),
         TEST(quarantine_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -234,6 +234,37 @@ static void logits_that_are_not_finite_condemn_the_state(void **state)
     free(data);
 }
 
+/* A step without logits looks at the streams. */
+static void streams_that_are_not_finite_condemn_the_state(void **state)
+{
+    const gguf_tensor *t = gguf_tensor_find(tiny, "token_embd.weight");
+    float *data = malloc(t->n_bytes);
+    const uint32_t tokens[] = { 5, 77, 200 }, others[] = { 5, 78, 200 };
+    const model_options o = model_options_default();
+    model *m;
+    model_state *s, *beside;
+    char *bytes;
+    (void)state;
+    memcpy(data, t->data, t->n_bytes);
+    data[77 * t->dims[0] + 3] = NAN;
+    assert_int_equal(open_changed(&(model_change){ .tensor = "token_embd.weight",
+                                                   .new_tensor = { QUANT_F32, 2, t->dims, data, t->n_bytes } },
+                                  &o, &m, &bytes, NULL),
+                     DS4_OK);
+    assert_int_equal(model_state_new(&s, m, 10, NULL), DS4_OK);
+    assert_int_equal(model_state_new(&beside, m, 10, NULL), DS4_OK);
+    model_slice batch[] = { { .state = s, .tokens = tokens, .n_tokens = 3 },
+                            { .state = beside, .tokens = others, .n_tokens = 3 } };
+    assert_int_equal(model_forward(m, batch, 2, NULL), DS4_OK);
+    assert_int_equal(batch[0].status, DS4_ERR_STATE_BAD);
+    assert_int_equal(batch[1].status, DS4_OK);
+    model_state_free(s);
+    model_state_free(beside);
+    model_close(m);
+    free(bytes);
+    free(data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +277,7 @@ int main(void)
         cmocka_unit_test(weights_are_not_copied),
         cmocka_unit_test(sixteen_bit_floats_may_stand_anywhere),
         cmocka_unit_test(logits_that_are_not_finite_condemn_the_state),
+        cmocka_unit_test(streams_that_are_not_finite_condemn_the_state),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

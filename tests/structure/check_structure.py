@@ -18,7 +18,7 @@ LINES_MAX = 800
 PROGRAM_ROOMS = ("cli", "tools")  # these may include any door
 TEST_FOLDERS = ("e2e", "clients", "fuzz", "mutants", "support", "oracle", "data", "structure", "aarch64")  # beside one per room
 PATH = re.compile(r"(?<![\w/.-])((?:bench|cmake|docs|include|models|scripts|src|tests|train)/[\w./-]*\.(?:c|h|json|md|mjs|py|sh|txt))\b")
-FAULT_SYMBOLS = ("fault_at", "fault_errno", "fault_configure", "fault_arm", "fault_disarm")
+FAULT_SYMBOLS = ("fault_at", "fault_errno", "fault_configure", "fault_arm", "fault_disarm", "fault_hold", "fault_release")
 # kill and abort are what the fault points are for.
 MAY_END_THE_PROCESS = ("src/base/fault.c",)
 
