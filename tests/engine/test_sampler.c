@@ -258,6 +258,43 @@ static void a_draw_is_one_among_what_is_allowed(void **state)
     }
 }
 
+static const token_set *given(void *user)
+{
+    return user;
+}
+
+/* The usual set holds nearly everything, word by word. Ids beyond it, which a padded output layer has, are not in it. */
+static void what_a_large_set_leaves_out_never_comes(void **state)
+{
+    enum { LARGE = 300, IN_SET = 290 };
+    static const uint32_t out[] = { 0, 70, 191, 289, 290, 299 };
+    const engine_sampling hot = engine_sampling_default();
+    engine_sampler *s;
+    float z[LARGE];
+    token_set set;
+    uint32_t id = 0;
+    (void)state;
+    assert_int_equal(token_set_new(&set, IN_SET), DS4_OK);
+    token_set_fill(&set, true);
+    for (uint32_t i = 0; i < LARGE; i++)
+        z[i] = i == 100 || i == 130 ? 1 : 0;
+    for (size_t i = 0; i < sizeof out / sizeof out[0]; i++) {
+        z[out[i]] = 50;
+        token_set_put(&set, out[i], false);
+    }
+    assert_int_equal(engine_sampler_new(&s, &hot, LARGE, NULL), DS4_OK);
+    engine_choice choice = { .greedy = true, .allowed = given, .user = &set };
+    assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+    assert_int_equal(id, 100);
+    choice.greedy = false;
+    for (int n = 0; n < 2000; n++) {
+        assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+        assert_true(token_set_has(&set, id));
+    }
+    engine_sampler_free(s);
+    token_set_free(&set);
+}
+
 /* A set whose logits are all infinite or no numbers still binds; what lies outside the set never comes. */
 static void a_set_binds_where_no_logit_of_it_is_finite(void **state)
 {
@@ -452,6 +489,7 @@ int main(void)
         cmocka_unit_test(greedy_takes_the_lowest_of_equal_ids_and_no_random_number),
         cmocka_unit_test(a_greedy_choice_is_the_best_that_is_allowed),
         cmocka_unit_test(a_draw_is_one_among_what_is_allowed),
+        cmocka_unit_test(what_a_large_set_leaves_out_never_comes),
         cmocka_unit_test(a_set_binds_where_no_logit_of_it_is_finite),
         cmocka_unit_test(a_replaced_id_comes_as_its_replacement),
         cmocka_unit_test(a_wanted_token_is_taken_when_it_is_near_the_best),
