@@ -105,6 +105,11 @@ function(ds4_benches)
     endforeach()
     target_link_options(bench-kv-locks PRIVATE # it measures how long locks are held
         LINKER:--wrap=pthread_mutex_lock,--wrap=pthread_mutex_unlock,--wrap=pthread_cond_wait,--wrap=pthread_cond_timedwait)
+    if(DS4_TESTS) # their support library has the vocabulary
+        add_executable(bench-grammar EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/bench/grammar.c)
+        target_link_libraries(bench-grammar PRIVATE ds4_chat ds4_test_support ds4_options)
+        set_target_properties(bench-grammar PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+    endif()
 endfunction()
 
 # Tests written in Python: the structure of the sources, the installed tree, and tests/cli/test_*.py, which drive programs of

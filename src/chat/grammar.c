@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#define PARAMETER_HEAD "\n<" T_DSML T_TAG "parameter name=\""
+
 /* Of a parameter's name. Each byte that is not UTF-8 becomes three, and the tag must stay below TAG_BYTES_MAX. */
 enum { KEY_BYTES_MAX = 1024 };
 
@@ -163,7 +165,7 @@ static bool fits_parameter(const chat_parser *p, match m)
     const json_value *parameters = json_member(b->schema, "parameters"), *properties = block_properties(b);
     const json_value *required = json_member(parameters, "required");
     const bool open = is_open(parameters);
-    const tag_scan found = take_template(&m, "\n<" T_DSML T_TAG "parameter name=\"");
+    const tag_scan found = take_template(&m, PARAMETER_HEAD);
     slice key;
     if (found == TAG_NONE)
         return false;
@@ -234,6 +236,8 @@ static bool fits(const chat_parser *p, slice text)
     const match m = { text, 0, p->options.profile };
     if (p->state == STATE_TEXT)
         return fits_tag(m, "<" T_DSML T_BLOCK ">");
+    if (p->free_key_at)
+        return fits_free_key(p, (match){ text, p->free_key_at, p->options.profile });
     switch (p->block.state) {
     case BLOCK_BETWEEN: return fits_between(p, m);
     case BLOCK_INVOKE: return fits_inside(p, m);
@@ -310,10 +314,22 @@ static uint8_t find_freedom(chat_parser *p)
     return freedom;
 }
 
+/* Nearly every token continues a key that may be any: what stands before it is read once. 0: it is no such key. */
+static size_t find_free_key(const chat_parser *p)
+{
+    const block_parser *b = &p->block;
+    match m = { buffer_slice(&p->next), 0, p->options.profile };
+    const bool inside = p->freedom == STRUCTURE && p->state == STATE_BLOCK && b->state == BLOCK_INVOKE &&
+                        is_open(json_member(b->schema, "parameters")) && !lacks_required(b, b->schema);
+    return inside && take_template(&m, PARAMETER_HEAD) == TAG_FOUND ? m.at : 0;
+}
+
 static void make_ready(chat_parser *p)
 {
-    if (!p->ready)
-        p->freedom = find_freedom(p);
+    if (p->ready)
+        return;
+    p->freedom = find_freedom(p);
+    p->free_key_at = find_free_key(p);
     p->ready = true;
 }
 

@@ -68,6 +68,7 @@ struct chat_parser {
     block_parser block;
     buffer next;        /* scratch of grammar.c: the structure at hand, and a token that may follow it */
     size_t n_structure; /* bytes of that structure */
+    size_t free_key_at; /* where in it a key begins that may be any; 0: nowhere */
     bool ready;         /* `next` and `freedom` are up to date */
     uint8_t freedom;    /* what the next token may be */
     token_set allowed;  /* scratch of grammar.c */

@@ -83,8 +83,10 @@ ds4_status engine_sequence_rewind(engine_sequence *s, uint32_t n, ds4_error *err
         s->frontier_at = 0;
     if (s->saved_to > n)
         s->saved_to = n;
+    /* All are offered again: the chain has a new stem, which does not know of segments below that are still in the queue, and the
+     * writer drops a segment whose stem it does not know. */
     if (s->chain && s->n_offered > kv_chain_segments(s->chain))
-        s->n_offered = kv_chain_segments(s->chain);
+        s->n_offered = 0;
     return DS4_OK;
 }
 

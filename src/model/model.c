@@ -328,7 +328,7 @@ static ds4_status check_whole(const model *m, ds4_error *err)
 
 ds4_status model_weights_hash(const model *m, hash_key *out, model_go_on_fn *go_on, void *user, ds4_error *err)
 {
-    enum { PIECE = 4 << 20 };
+    enum { PIECE = 256 << 10 }; /* whoever wants to stop does not wait long, also at idle priority */
     hash_stream stream;
     uint64_t n_done = 0;
     hash_stream_begin(&stream, NULL);

@@ -107,7 +107,7 @@ uint32_t model_segment_multiple(const model *m);
 /* Adds what, beside weights and tokenizer, decides about rows: shapes, constants, numerics version, switches, row format,
  * backend family. Any thread. */
 void model_fingerprint(const model *m, hash_stream *stream);
-/* Called between pieces of a few megabytes; false: enough, CANCELLED. */
+/* Called between pieces of 256 KiB; false: enough, CANCELLED. */
 typedef bool model_go_on_fn(void *user, uint64_t n_done);
 /* BLAKE2b-256 of every tensor's name, type, shape and bytes, in directory order. Reads the whole file: about a second per
  * GB. `go_on` may be NULL. Any thread. Errors: IO (the file was changed while in use), CANCELLED. */

@@ -27,6 +27,7 @@ typedef struct exchange {
     http_error refusal; /* known before the body is there, which is then dropped unread */
     uint64_t n_dropped; /* bytes of such a body */
     bool with_allow;    /* a 405 */
+    bool keeps_body;    /* a completion */
     upload body;
     stream *st; /* a completion; one reference */
     bool submitted, watched;
@@ -371,6 +372,7 @@ static enum MHD_Result begin_exchange(exchange *x, struct MHD_Connection *connec
     const char *length = header(connection, "Content-Length");
     const uint64_t announced = length ? strtoull(length, NULL, 10) : UINT64_MAX, most = x->s->options->body_bytes_max;
     x->body = upload_new(&x->s->long_sum, (size_t)(announced < most ? announced : most));
+    x->keeps_body = x->where == ENDPOINT_CHAT && strcmp(method, "POST") == 0;
     /* A client that waits for our "100 Continue" is told at once, and spares itself the body. */
     return !check_head(x, connection, method, &x->refusal) && header(connection, "Expect")
                ? answer_error(x, connection, &x->refusal)
@@ -387,7 +389,7 @@ static bool drop(exchange *x, size_t size)
 
 static bool take_body(exchange *x, const char *bytes, size_t size)
 {
-    if (x->refusal.status || x->where != ENDPOINT_CHAT)
+    if (!x->keeps_body || x->refusal.status)
         return drop(x, size);
     switch (upload_append(&x->body, bytes, size)) {
     case UPLOAD_TAKEN: return true;
@@ -420,7 +422,8 @@ void *exchange_on_target(void *user, const char *target, struct MHD_Connection *
         return NULL;
     x->s = user;
     x->target_bytes = target ? strlen(target) : 0;
-    x->target_has_nul = target && strstr(target, "%00");
+    const char *nul = target ? strstr(target, "%00") : NULL;
+    x->target_has_nul = nul && nul < target + strcspn(target, "?");
     hash_random(random, sizeof random);
     memcpy(x->id, "req_", 4);
     for (size_t i = 0; i < sizeof random; i++)

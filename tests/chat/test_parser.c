@@ -148,6 +148,8 @@ static void answers_are_understood(void **state)
           "[0 f {\"s\":\"a</b>&lt;/\uff5c"
           "DSML\uff5cparameter> <x> &amp;\"}]",
           CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", PARAMETER("s", "true", "a</parameter>b"))), "[0 f {\"s\":\"a</parameter>b\"}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { CALL(INVOKE("f", PARAMETER("s", "true", "1") "\n" PARAMETER("s", "true", "2"))), "[0 f {\"s\":\"1\"}]",
           CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { CALL(INVOKE("f", PARAMETER("n", "false", "not json"))), "[0 f {\"n\":\"not json\"}]", CHAT_OUTCOME_TOOL_CALLS,
@@ -230,6 +232,11 @@ static void ordinary_text_is_a_call_only_with_repair(void **state)
         check(&list[i].plain, false, NULL, 0);
         check(&list[i].repaired, true, NULL, 0);
     }
+    /* A value ends with a tag like the one that opened it. */
+    check(&(expectation)REPAIRED("<invoke name=\"f\">\n<parameter name=\"s\">x</" DSML
+                                 "parameter>y</parameter>\n</invoke>\n<",
+                                 "[0 f {\"s\":\"x</" DSML "parameter>y\"}]"),
+          true, NULL, 0);
 }
 
 /* 3.4: what models write instead of the canonical form, and means the same call. */

@@ -100,8 +100,8 @@ class Framing(Wire):
             self.assertNotIn(b'"status":"ok"', out, "the body is not a second request")
 
     def test_an_escaped_nul_does_not_cut_a_path(self):
-        for path in ("/health%00x", "/v1/models/x%00y", "/%00"):
-            self.assertEqual(self.answers(chat("Connection: close", path=path, method="GET", body=b""))[0], [b"400"], path)
+        for path, code in (("/health%00x", b"400"), ("/v1/models/x%00y", b"400"), ("/%00", b"400"), ("/health?x=%00", b"200")):
+            self.assertEqual(self.answers(chat("Connection: close", path=path, method="GET", body=b""))[0], [code], path)
 
 
 class Connections(Wire):
@@ -136,6 +136,15 @@ class Connections(Wire):
         self.assertEqual(server.get("/health")[0], 200)
         self.assertEqual(server.post(SHORT)[0], 200)
         self.assertLessEqual(server.metric("ds4_connections"), 1024 + 16)
+        del drips
+
+    def test_few_open_files_mean_few_connections(self):
+        server = self.serve(model=harness.tiny_model(), wrap=["prlimit", "--nofile=500:500"])
+        self.assertIn("warning connections max=100 wanted=1024 ", server.log())
+        drips = [self.send(server, self.HEAD) for _ in range(600)]
+        self.assertEqual(server.get("/health")[0], 200)
+        self.assertEqual(server.post(SHORT)[0], 200)
+        self.assertLess(descriptors(server.child.pid), 500)
         del drips
 
     def test_bytes_do_not_put_off_the_end_of_a_head_or_a_body(self):
@@ -194,7 +203,7 @@ class Memory(Wire):
         before = resident_kib(server.child.pid)
         size = 24 << 20
         held = []
-        for path, method in (("/health", "GET"), ("/", "GET"), ("/", "OPTIONS"), ("/nope", "POST"), ("/v1/models", "GET"),
+        for path, method in (("/health", "GET"), ("/", "GET"), ("/v1/chat/completions", "OPTIONS"), ("/nope", "POST"), ("/v1/models", "GET"),
                              ("/v1/chat/completions", "POST"), ("/v1/chat/completions", "PUT")):
             s = self.send(server, chat(f"Content-Length: {size}", body=b"", path=path, method=method))
             s.sendall(b" " * (size - 1))
@@ -338,6 +347,21 @@ class Oddities(Wire):
         self.wait(server, lambda: server.metric("ds4_active_requests") == 0)
         self.wait(server, lambda: server.metric("ds4_connections") <= 1)
         self.assertEqual(server.post(SHORT)[0], 200)
+
+    def test_a_reader_that_drips_is_cut_off(self):
+        server = self.serve("--write-timeout", "2", model=harness.tiny_model())
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.settimeout(60)
+            s.connect(("127.0.0.1", server.port))
+            # More than the system takes for a connection: several answers of some megabytes.
+            s.sendall(request(dict(SHORT, max_tokens=1900, stream=True, logprobs=True, top_logprobs=20, logit_bias={"1": -100})) * 4)
+            end = time.monotonic() + 60
+            while server.metric("ds4_disconnected_total") == 0:
+                self.assertLess(time.monotonic(), end, server.log())
+                self.assertTrue(s.recv(512))  # enough to be no silence
+                time.sleep(0.1)
+            self.wait(server, lambda: server.metric("ds4_connections") <= 1)
 
     def test_a_client_that_leaves_at_any_byte(self):
         server = self.serve("--batched-session", "2", "--write-timeout", "2", model=harness.tiny_model())

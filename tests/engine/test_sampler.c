@@ -258,6 +258,43 @@ static void a_draw_is_one_among_what_is_allowed(void **state)
     }
 }
 
+static const token_set *given(void *user)
+{
+    return user;
+}
+
+/* The usual set holds nearly everything, word by word. Ids beyond it, which a padded output layer has, are not in it. */
+static void what_a_large_set_leaves_out_never_comes(void **state)
+{
+    enum { LARGE = 300, IN_SET = 290 };
+    static const uint32_t out[] = { 0, 70, 191, 289, 290, 299 };
+    const engine_sampling hot = engine_sampling_default();
+    engine_sampler *s;
+    float z[LARGE];
+    token_set set;
+    uint32_t id = 0;
+    (void)state;
+    assert_int_equal(token_set_new(&set, IN_SET), DS4_OK);
+    token_set_fill(&set, true);
+    for (uint32_t i = 0; i < LARGE; i++)
+        z[i] = i == 100 || i == 130 ? 1 : 0;
+    for (size_t i = 0; i < sizeof out / sizeof out[0]; i++) {
+        z[out[i]] = 50;
+        token_set_put(&set, out[i], false);
+    }
+    assert_int_equal(engine_sampler_new(&s, &hot, LARGE, NULL), DS4_OK);
+    engine_choice choice = { .greedy = true, .allowed = given, .user = &set };
+    assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+    assert_int_equal(id, 100);
+    choice.greedy = false;
+    for (int n = 0; n < 2000; n++) {
+        assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+        assert_true(token_set_has(&set, id));
+    }
+    engine_sampler_free(s);
+    token_set_free(&set);
+}
+
 /* A set whose logits are all infinite or no numbers still binds; what lies outside the set never comes. */
 static void a_set_binds_where_no_logit_of_it_is_finite(void **state)
 {
@@ -344,6 +381,24 @@ static void penalties_and_biases_change_the_logits_as_written(void **state)
     assert_int_equal(id, 4); /* 1.4 is less than 1.5 */
     engine_sampler_free(s);
 
+    for (uint32_t i = 0; i < VOCAB; i++)
+        z[i] = -10;
+    z[3] = -1, z[4] = -1.5f; /* where all are unlikely, a repeated token becomes less likely, too: -2 */
+    o = (engine_sampling){ .temperature = 0, .top_p = 1, .repetition_penalty = 2 };
+    s = sampler_of(&o);
+    engine_sampler_note(s, &three, 1, true);
+    assert_int_equal(engine_sampler_pick(s, z, &sampled, &id, NULL), DS4_OK);
+    assert_int_equal(id, 4);
+    engine_sampler_free(s);
+
+    o = (engine_sampling){ .temperature = 0, .top_p = 1, .repetition_penalty = 1, .presence_penalty = 0.4f };
+    s = sampler_of(&o);
+    for (int i = 0; i < 5; i++)
+        engine_sampler_note(s, &three, 1, true); /* presence counts once: -1.4 */
+    assert_int_equal(engine_sampler_pick(s, z, &sampled, &id, NULL), DS4_OK);
+    assert_int_equal(id, 3);
+    engine_sampler_free(s);
+
     const engine_bias bias[] = { { 7, 100 }, { 3, -100 } };
     o = (engine_sampling){ .temperature = 0, .top_p = 1, .repetition_penalty = 1, .biases = bias, .n_biases = 2 };
     s = sampler_of(&o);
@@ -364,6 +419,29 @@ static void a_bias_outside_the_vocabulary_is_refused_by_name(void **state)
     assert_int_equal(engine_sampler_new(&s, &o, VOCAB, &err), DS4_ERR_ARGUMENT);
     assert_null(s);
     assert_non_null(strstr(err.text, "61"));
+}
+
+/* One rule for the server, the program and the library: both ends of a range are inside it, and NaN is not. */
+static void numbers_out_of_range_are_refused_by_name(void **state)
+{
+    (void)state;
+    const struct {
+        size_t field;
+        float max;
+        const char *word;
+    } fields[] = { { offsetof(engine_sampling, temperature), 2, "temperature" },
+                   { offsetof(engine_sampling, top_p), 1, "top_p" },
+                   { offsetof(engine_sampling, min_p), 1, "min_p" } };
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        const float values[] = { 0, fields[i].max, -0.01f, fields[i].max + 0.01f, NAN, INFINITY };
+        for (size_t k = 0; k < sizeof values / sizeof values[0]; k++) {
+            engine_sampling o = engine_sampling_default();
+            ds4_error err = { 0 };
+            memcpy((char *)&o + fields[i].field, &values[k], sizeof values[k]);
+            assert_int_equal(engine_sampling_check(&o, 10, &err), k < 2 ? DS4_OK : DS4_ERR_ARGUMENT);
+            assert_true(k < 2 || strstr(err.text, fields[i].word));
+        }
+    }
 }
 
 static void without_a_finite_logit_the_state_is_bad(void **state)
@@ -411,11 +489,13 @@ int main(void)
         cmocka_unit_test(greedy_takes_the_lowest_of_equal_ids_and_no_random_number),
         cmocka_unit_test(a_greedy_choice_is_the_best_that_is_allowed),
         cmocka_unit_test(a_draw_is_one_among_what_is_allowed),
+        cmocka_unit_test(what_a_large_set_leaves_out_never_comes),
         cmocka_unit_test(a_set_binds_where_no_logit_of_it_is_finite),
         cmocka_unit_test(a_replaced_id_comes_as_its_replacement),
         cmocka_unit_test(a_wanted_token_is_taken_when_it_is_near_the_best),
         cmocka_unit_test(penalties_and_biases_change_the_logits_as_written),
         cmocka_unit_test(a_bias_outside_the_vocabulary_is_refused_by_name),
+        cmocka_unit_test(numbers_out_of_range_are_refused_by_name),
         cmocka_unit_test(without_a_finite_logit_the_state_is_bad),
         cmocka_unit_test(logprobs_are_the_log_softmax_of_the_raw_logits),
     };

@@ -1,5 +1,6 @@
 #include "sched/stub_client.h"
 
+#include "base/clock.h"
 #include "support/support.h"
 
 #include <stdlib.h>
@@ -20,6 +21,7 @@ static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_ste
     if (c->only)
         steer->choice = (engine_choice){ .greedy = true, .allows = is_wanted, .user = c };
     c->n_starts++;
+    c->started_at = stub.n_steps;
     c->n_cached = n_cached;
     pthread_mutex_unlock(&c->lock);
 }
@@ -28,6 +30,7 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
 {
     client *c = user;
     pthread_mutex_lock(&c->lock);
+    c->steps[c->n_out] = stub.n_steps;
     c->out[c->n_out++] = token->id;
     steer->finish = c->n_out == c->finish_after;
     if (c->only)
@@ -95,6 +98,12 @@ void wait_done(client *c)
     pthread_mutex_unlock(&c->lock);
 }
 
+void wait_entered(unsigned n_steps)
+{
+    while (stub.n_entered < n_steps)
+        clock_sleep_us(500);
+}
+
 client *ask(sched *s, uint64_t seed, uint32_t n_prompt, uint32_t max_tokens)
 {
     client *c = client_new(seed, n_prompt);
@@ -123,6 +132,7 @@ sched *open_sched(uint32_t n_slots)
     o.prefill_chunk = 100;
     o.prefill_quantum = 30;
     o.min_cached_tokens = 64;
+    o.patience_us = INT64_C(600) * 1000 * 1000; /* a busy machine is no disk that hangs */
     assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
     return s;
 }

@@ -15,6 +15,8 @@ typedef struct client {
     uint32_t prompt[STUB_CTX];
     uint32_t n_prompt;
     uint32_t out[OUT_MAX];
+    unsigned steps[OUT_MAX]; /* [n_out] the step that each came from */
+    unsigned started_at;     /* steps before it left the queue */
     uint32_t n_out, n_starts, n_cached, finish_after;
     uint32_t only; /* steer every token to this one; 0: none */
     bool done, cancel_at_first;
@@ -27,6 +29,7 @@ void client_free(client *c);                          /* releases its ticket, to
 sched_request request_of(client *c, uint32_t max_tokens);
 void submit(sched *s, client *c, uint32_t max_tokens);
 void wait_done(client *c);
+void wait_entered(unsigned n_steps); /* until so many steps have begun */
 /* A new client that has got its answer. */
 client *ask(sched *s, uint64_t seed, uint32_t n_prompt, uint32_t max_tokens);
 /* The output is what an engine that never failed would have said. */

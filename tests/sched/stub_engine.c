@@ -165,28 +165,55 @@ static void run_item(engine_work *w)
     s->has_logits = w->want_logits;
 }
 
+static void raise_to(atomic_uint *most, unsigned n)
+{
+    if (*most < n)
+        *most = n;
+}
+
+static void count_kinds(const engine_work *work, size_t n)
+{
+    unsigned n_decodes = 0, n_prefills = 0, n_tokens = 0;
+    for (size_t i = 0; i < n; i++) {
+        n_decodes += !work[i].prefill;
+        n_prefills += work[i].prefill;
+        n_tokens += work[i].prefill ? work[i].n_tokens : 0;
+    }
+    raise_to(&stub.n_prefill_max, n_tokens);
+    raise_to(&stub.n_prefills_max, n_prefills);
+    if (n_decodes && n_prefills) {
+        stub.n_mixed++;
+        raise_to(&stub.n_mixed_max, n_tokens);
+    }
+}
+
 ds4_status engine_step(engine *e, engine_work *work, size_t n, ds4_error *err)
 {
     (void)e;
     clock_sleep_us(stub.step_delay_us);
+    stub.n_entered++;
+    while (stub.hold)
+        clock_sleep_us(500);
     if (fails(STUB_STEP))
         return fail(STUB_STEP, err);
     if (++stub.n_steps == stub.fail_step)
         return ds4_fail(err, stub.step_status, "stub failure of step %u", (unsigned)stub.fail_step);
     if (n > stub.n_items_max)
         stub.n_items_max = (unsigned)n;
-    for (size_t i = 0; i < n; i++) {
-        if (work[i].n_tokens > stub.n_prefill_max)
-            stub.n_prefill_max = work[i].n_tokens;
+    count_kinds(work, n);
+    for (size_t i = 0; i < n; i++)
         run_item(&work[i]);
-    }
     return DS4_OK;
 }
 
 void engine_sequence_save(engine_sequence *s, engine_save_reason reason, bool frontier)
 {
     stub.n_saved++;
-    stub.n_displaced += reason == ENGINE_SAVE_DISPLACED;
+    stub.n_exits += reason == ENGINE_SAVE_EXIT;
+    if (reason == ENGINE_SAVE_DISPLACED) {
+        stub.n_displaced++;
+        stub.displaced_at = (unsigned)s->tokens.n;
+    }
     if (frontier && stub.has_store) {
         stub.n_frontiers++;
         s->frontier_at = (uint32_t)s->tokens.n;

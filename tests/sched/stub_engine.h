@@ -47,14 +47,20 @@ typedef struct stub_world {
     ds4_status item_status;
     ds4_status restore_status; /* what engine_sequence_restore() answers */
     atomic_uint step_delay_us;
+    atomic_bool hold; /* steps do not end before this is false again */
     /* The store: a checkpoint of `checkpoint` tokens of any prompt that is longer; 0: none. */
     atomic_uint checkpoint;
     bool has_store;
     atomic_bool search_hangs; /* a search does not come back before this is false again */
     /* What happened. */
-    atomic_uint n_holders; /* of the store */
+    atomic_uint n_holders;            /* of the store */
+    atomic_uint n_entered;            /* steps that have begun */
+    atomic_uint n_mixed, n_mixed_max; /* steps that decode and read a prompt; the most prompt tokens of one */
+    atomic_uint n_prefills_max;       /* prompts in one step */
+    atomic_uint displaced_at;         /* length of the last state that was saved because another took its place */
     atomic_uint n_searches, n_steps, n_items_max, n_prefill_max, n_found, n_begun, n_succeeded, n_suspected,
-        n_condemned, n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_displaced, n_resets, n_sequences;
+        n_condemned, n_acquitted, n_released, n_restored, n_saved, n_frontiers, n_displaced, n_exits, n_resets,
+        n_sequences;
 } stub_world;
 
 extern stub_world stub;

@@ -54,25 +54,6 @@ static void many_requests_share_steps_and_none_disturbs_another(void **state)
     sched_close(s, 0);
 }
 
-static void a_long_prompt_does_not_stop_those_who_decode(void **state)
-{
-    (void)state;
-    sched *s = open_sched(2);
-    client *talker = client_new(1, 10), *reader = client_new(2, 4000);
-    stub.step_delay_us = 200;
-    submit(s, talker, 200);
-    submit(s, reader, 1);
-    wait_done(talker);
-    wait_done(reader);
-    assert_right(talker, 200);
-    assert_right(reader, 1);
-    /* While somebody decoded, no slice of prompt was longer than the quantum. */
-    assert_true(stub.n_prefill_max <= 100);
-    client_free(talker);
-    client_free(reader);
-    sched_close(s, 0);
-}
-
 static void a_conversation_goes_on_from_its_resident_state(void **state)
 {
     (void)state;
@@ -197,9 +178,18 @@ static void a_search_that_hangs_is_given_up(void **state)
     }
     assert_int_equal(stub.n_found, 0);
     stub.search_hangs = false;
-    sched_close(s, 0);
+    uint32_t n_cached = 0;
+    for (int i = 0; i < 1000 && n_cached == 0; i++) { /* once the late answer is back, searches are made again */
+        client *c = ask(s, 70 + (uint64_t)i, 300, 1);
+        n_cached = c->result.n_cached;
+        client_free(c);
+    }
+    assert_int_equal(n_cached, 150);
+    client *last = ask(s, 2000, 300, 1);
+    assert_int_equal(last->result.n_cached, 150);
+    end(s, last);
     assert_int_equal(stub.n_found, stub.n_released); /* the late answer belongs to nobody, and is not lost */
-    assert_int_equal(stub.n_restored, 0);
+    assert_int_equal(stub.n_restored, 2);
 }
 
 /* E3: if the clean state fails alike, the checkpoint was not the reason. */
@@ -314,37 +304,6 @@ static void cancelling_ends_a_request_wherever_it_is(void **state)
     sched_close(s, 0);
 }
 
-static void a_full_queue_refuses_and_says_so(void **state)
-{
-    (void)state;
-    sched *s = NULL;
-    sched_options o = sched_options_default();
-    o.n_slots = 1;
-    o.max_queue = 2;
-    stub.step_delay_us = 500;
-    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
-    client *clients[8];
-    unsigned n_refused = 0;
-    for (size_t i = 0; i < 8; i++) {
-        clients[i] = client_new(20 + i, 50);
-        const sched_request r = request_of(clients[i], 30);
-        ds4_error err;
-        const ds4_status status = sched_submit(s, &r, &clients[i]->ticket, &err);
-        if (status != DS4_OK) {
-            assert_int_equal(status, DS4_ERR_NO_SPACE);
-            assert_null(clients[i]->ticket);
-            clients[i]->done = true;
-            n_refused++;
-        }
-    }
-    assert_true(n_refused >= 4);
-    for (size_t i = 0; i < 8; i++) {
-        wait_done(clients[i]);
-        client_free(clients[i]);
-    }
-    sched_close(s, 0);
-}
-
 static void impossible_requests_are_refused_at_once(void **state)
 {
     (void)state;
@@ -431,6 +390,50 @@ static void a_request_without_cache_neither_reads_nor_writes_it(void **state)
     assert_int_equal(stub.n_saved, 0);
 }
 
+/* Nor does it use, or leave, a state in memory. */
+static void a_request_without_cache_is_alone_in_memory_too(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    for (int i = 0; i < 3; i++) {
+        client *c = client_new(34, 100 + (uint32_t)i); /* each goes on from the one before */
+        sched_request r = request_of(c, 2);
+        r.no_cache = i == 1;
+        assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
+        wait_done(c);
+        assert_right(c, 2);
+        assert_int_equal(c->result.n_cached, 0);
+        client_free(c);
+    }
+    sched_close(s, 0);
+}
+
+static void no_tokens_were_asked_for(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    client *c = ask(s, 35, 100, 0);
+    assert_int_equal(c->result.finish, SCHED_FINISH_LENGTH);
+    assert_int_equal(c->n_out, 0);
+    end(s, c);
+}
+
+/* What is resident when the program ends is saved, if it is long enough and there is time. */
+static void closing_saves_what_is_resident(void **state)
+{
+    (void)state;
+    for (int has_time = 0; has_time <= 1; has_time++) {
+        stub_reset();
+        stub.has_store = true;
+        sched *s = open_sched(4);
+        for (uint32_t i = 0; i < 3; i++)
+            client_free(ask(s, 70 + i, i == 2 ? 30 : 100, 2)); /* the last is too short */
+        sched_close(s, has_time ? 60 * 1000 * 1000 : 0);
+        assert_int_equal(stub.n_exits, has_time ? 2 : 0);
+        assert_int_equal(stub.n_sequences, 0);
+    }
+}
+
 static void draining_finishes_what_runs_and_refuses_what_comes(void **state)
 {
     (void)state;
@@ -508,7 +511,6 @@ int main(void)
         cmocka_unit_test_setup(a_request_gets_the_tokens_of_its_prompt, fresh_world),
         cmocka_unit_test_setup(the_owner_steers_every_token, fresh_world),
         cmocka_unit_test_setup(many_requests_share_steps_and_none_disturbs_another, fresh_world),
-        cmocka_unit_test_setup(a_long_prompt_does_not_stop_those_who_decode, fresh_world),
         cmocka_unit_test_setup(a_conversation_goes_on_from_its_resident_state, fresh_world),
         cmocka_unit_test_setup(a_checkpoint_is_restored_begun_and_proven, fresh_world),
         cmocka_unit_test_setup(a_restored_state_that_fails_is_condemned_inside_the_request, fresh_world),
@@ -521,12 +523,14 @@ int main(void)
         cmocka_unit_test_setup(a_resident_state_that_fails_is_retried_clean, fresh_world),
         cmocka_unit_test_setup(one_failing_item_leaves_the_others_of_its_step_alone, fresh_world),
         cmocka_unit_test_setup(cancelling_ends_a_request_wherever_it_is, fresh_world),
-        cmocka_unit_test_setup(a_full_queue_refuses_and_says_so, fresh_world),
         cmocka_unit_test_setup(impossible_requests_are_refused_at_once, fresh_world),
         cmocka_unit_test_setup(the_context_ends_a_request, fresh_world),
         cmocka_unit_test_setup(frontiers_are_saved_at_the_anchors_and_at_the_end, fresh_world),
         cmocka_unit_test_setup(written_tokens_are_those_that_the_store_got, fresh_world),
         cmocka_unit_test_setup(a_request_without_cache_neither_reads_nor_writes_it, fresh_world),
+        cmocka_unit_test_setup(a_request_without_cache_is_alone_in_memory_too, fresh_world),
+        cmocka_unit_test_setup(no_tokens_were_asked_for, fresh_world),
+        cmocka_unit_test_setup(closing_saves_what_is_resident, fresh_world),
         cmocka_unit_test_setup(draining_finishes_what_runs_and_refuses_what_comes, fresh_world),
         cmocka_unit_test_setup(draining_without_patience_cancels, fresh_world),
         cmocka_unit_test_setup(a_storm_of_requests_leaves_only_right_answers, fresh_world),

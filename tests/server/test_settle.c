@@ -37,8 +37,16 @@ static void a_settled_request_keeps_what_running_needs(void **state)
     assert_true(read_body(&r, &body, &e));
     memset(body.data, '#', body.size); /* nothing may point into it */
     buffer_free(&body);
+    const chat_request before = r;
+    const char *stop = r.stops[1].data, *name = r.tools[1].name.data, *schema = r.tools[0].schema.data;
     assert_true(request_settle(&r, &e));
     assert_null(r.body);
+    assert_ptr_not_equal(r.model.data, before.model.data);
+    assert_ptr_not_equal(r.choice_name.data, before.choice_name.data);
+    assert_ptr_not_equal(r.sampling.biases, before.sampling.biases);
+    assert_ptr_not_equal(r.stops[1].data, stop);
+    assert_ptr_not_equal(r.tools[1].name.data, name);
+    assert_ptr_not_equal(r.tools[0].schema.data, schema);
     assert_null(r.messages);
     assert_int_equal(r.n_messages, 0);
     assert_true(slice_equal(r.model, SLICE("my model")));

@@ -71,6 +71,14 @@ static void what_fits_is_found(void **state)
     }
 }
 
+/* A control token is never in a set, even where its spelling fits. */
+static void control_tokens_never_fit(void **state)
+{
+    language l = { .texts = { "<think>", "\uff5cDSML\uff5c" }, .n = 2 };
+    (void)state;
+    assert_fits_agree(&l);
+}
+
 /* 265 plain tokens: nothing fits after one question for each first byte. */
 static void little_is_asked(void **state)
 {
@@ -108,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_fits_is_found),
+        cmocka_unit_test(control_tokens_never_fit),
         cmocka_unit_test(little_is_asked),
         cmocka_unit_test(sets_know_their_ids),
     };
