@@ -4,9 +4,11 @@
 #include "support/gguf_builder.h"
 #include "support/support.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void assert_refused(const void *bytes, size_t size, const char *words)
@@ -166,6 +168,7 @@ static void metadata_is_checked(void **state)
     const uint8_t array_of_nothing[] = { 13, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0 };
     const uint8_t huge_array[] = { 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0 };
     const uint8_t overflowing_array[] = { 10, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x20 }; /* 8 * n wraps to 8 */
+    const uint8_t long_array[] = { 10, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0 }; /* 16 bytes follow, but not 16 numbers */
     const uint8_t huge_string[] = { 0, 0, 0, 0, 0, 1, 0, 0 },
                   largest_string[] = { 255, 255, 255, 255, 255, 255, 255, 255 };
     const uint8_t booleans[] = { 7, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2 };
@@ -186,6 +189,7 @@ static void metadata_is_checked(void **state)
         { 9, huge_array, sizeof huge_array,
           "metadata array 'k' claims 4294967296 elements, more than the file holds" }, /* (12) */
         { 9, overflowing_array, sizeof overflowing_array, "elements, more than the file holds" },
+        { 9, long_array, sizeof long_array, "claims 16 elements, more than the file holds" },
         { 7, "\2", 1, "metadata key 'k' is not a valid boolean, at byte 37" }, /* (13) */
         { 9, booleans, sizeof booleans, "metadata key 'k' is not a valid boolean, at byte 50" },
     };
@@ -267,7 +271,8 @@ static void tensors_are_checked(void **state)
 {
     const uint64_t square[] = { 4, 4, 1, 1, 1 }, none[] = { 0 }, later_none[] = { 4, 0 },
                    wide[] = { (UINT64_C(1) << 40) + 1 }, product[] = { UINT64_C(1) << 40, UINT64_C(1) << 23 },
-                   bytes_overflow[] = { UINT64_C(1) << 40, UINT64_C(1) << 22 }, odd[] = { 33 }, block[] = { 255 };
+                   bytes_overflow[] = { UINT64_C(1) << 40, UINT64_C(1) << 22 }, odd[] = { 33 }, block[] = { 255 },
+                   wraps[] = { 32, 1229673, 3935371, 7623851 }; /* the last three are 1 modulo 2^64 */
     const struct {
         const char *name;
         uint32_t type;
@@ -287,6 +292,7 @@ static void tensors_are_checked(void **state)
         { "t", QUANT_F32, wide, 1, 0, "tensor 't' is too large" },
         { "t", QUANT_F32, product, 2, 0, "tensor 't' is too large" },
         { "t", QUANT_F32, bytes_overflow, 2, 0, "tensor 't' is too large" },
+        { "t", QUANT_F32, wraps, 4, 0, "tensor 't' is too large" },
         { "t", 43, square, 2, 0, "tensor 't' uses type 43, which this program does not know" }, /* (21) */
         { "t", 0xffffffff, square, 2, 0, "tensor 't' uses type 4294967295" },
         { "t", 31, square, 2, 0,
@@ -445,10 +451,49 @@ static void a_file_that_changes_is_noticed(void **state) /* (38) */
     test_write_file(scratch("m.gguf"), bytes, size);
     assert_int_equal(gguf_open(&file, scratch("m.gguf"), NULL), DS4_OK);
     assert_true(gguf_still_whole(file));
+    struct stat about; /* the same size, written a second or a nanosecond later */
+    assert_int_equal(stat(scratch("m.gguf"), &about), 0);
+    for (int i = 0; i < 3; i++) {
+        const struct timespec times[2] = { about.st_atim,
+                                           { about.st_mtim.tv_sec + (i == 0), about.st_mtim.tv_nsec ^ (i == 1) } };
+        assert_int_equal(utimensat(AT_FDCWD, scratch("m.gguf"), times, 0), 0);
+        assert_int_equal(gguf_still_whole(file), i == 2);
+    }
     assert_int_equal(truncate(scratch("m.gguf"), (off_t)size - 1), 0);
     assert_false(gguf_still_whole(file));
     gguf_close(file);
     free(bytes);
+}
+
+/* What a terminal would obey, what ends a string early, and what is no character. */
+static void names_are_shown_escaped(void **state)
+{
+    (void)state;
+    char shown[GGUF_SHOW_BYTES];
+    assert_string_equal(gguf_show(SLICE("a\x1b[2J\n'\\\x7f"), shown), "a\\x1b[2J\\x0a\\'\\\\\\x7f");
+    assert_string_equal(gguf_show(SLICE("caf\xc3\xa9 \xc2\x9b \xff"), shown), "caf\xc3\xa9 \\xc2\\x9b \\xff");
+    const slice good[] = { SLICE(""),
+                           SLICE("caf\xc3\xa9"),
+                           SLICE("\xe0\xa0\x80"),
+                           SLICE("\xef\xbf\xbf"),
+                           SLICE("\xf0\x90\x80\x80"),
+                           SLICE("\xf4\x8f\xbf\xbf"),
+                           SLICE("\xed\x9f\xbf") };
+    const slice bad[] = { SLICE("\0"),
+                          SLICE("\xc0\x80"),
+                          SLICE("\xe0\x9f\xbf"),
+                          SLICE("\xf0\x8f\xbf\xbf"),
+                          SLICE("\xed\xa0\x80"),
+                          SLICE("\xf4\x90\x80\x80"),
+                          SLICE("\xc3"),
+                          SLICE("\xe0\xa0"),
+                          SLICE("\xe1\x80\x41"),
+                          SLICE("\x80"),
+                          SLICE("\xf5\x80\x80\x80") };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(gguf_utf8_valid(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(gguf_utf8_valid(bad[i]));
 }
 
 int main(void)
@@ -469,6 +514,7 @@ int main(void)
         cmocka_unit_test(files_that_are_none),
         cmocka_unit_test(split_sets_are_checked),
         cmocka_unit_test(a_file_that_changes_is_noticed),
+        cmocka_unit_test(names_are_shown_escaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
