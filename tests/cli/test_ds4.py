@@ -88,7 +88,7 @@ class Ds4(unittest.TestCase):
 
     def test_numbers_are_decimal(self):
         for value in ("0x400", "1e3", "-5", "+5", " 5", "5k", "", "15", "1073741825", "99999999999999999999"):
-            self.assertIn("--ctx wants an integer from 16 to 1073741824", self.run_ds4("--ctx", value, code=2).stderr)
+            self.assertIn("--ctx must be an integer between 16 and 1073741824", self.run_ds4("--ctx", value, code=2).stderr)
         self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--seed", str(2**64 - 1))
 
     def test_files_that_are_no_prompt(self):
