@@ -188,15 +188,21 @@ void connections_remove(connections *c, connection_entry *e)
     free(e);
 }
 
+/* With the lock held. */
+static void move_now(connections *c, connection_entry *e, stage to)
+{
+    if (e->stage == STAGE_CUT)
+        return;
+    leave(c, e);
+    enter(c, e, to, clock_monotonic_us() + c->wait_us);
+}
+
 static void move(connections *c, connection_entry *e, stage to)
 {
     if (!e)
         return;
     pthread_mutex_lock(&c->lock);
-    if (e->stage != STAGE_CUT) {
-        leave(c, e);
-        enter(c, e, to, clock_monotonic_us() + c->wait_us);
-    }
+    move_now(c, e, to);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -219,9 +225,11 @@ void connections_body(connections *c, connection_entry *e, size_t n_bytes)
 {
     if (!e)
         return;
-    e->n_body += n_bytes; /* only the HTTP thread uses it */
+    pthread_mutex_lock(&c->lock);
+    e->n_body += n_bytes;
     if (e->n_body >= BODY_STEP)
-        move(c, e, STAGE_BODY);
+        move_now(c, e, STAGE_BODY);
+    pthread_mutex_unlock(&c->lock);
 }
 
 bool connections_full(connections *c)

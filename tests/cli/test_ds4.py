@@ -174,7 +174,14 @@ class Ds4(unittest.TestCase):
             self.assertEqual(os.stat(os.path.join(folder, "last")).st_mode & 0o777, 0o700)
 
     def test_the_store_is_said_when_it_is_made_and_when_there_is_none(self):
-        self.assertIn("private data; --no-kv-disk keeps none", self.run_ds4("-p", "Hi", "-n", "1").stderr)
+        with tempfile.TemporaryDirectory() as home:
+            env = {k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"} | {"HOME": home}
+            command = [str(PROGRAM), "-p", "Hi", "-n", "1"]
+            first, second = (subprocess.run(command, capture_output=True, text=True, env=env).stderr for _ in range(2))
+            self.assertIn(f"kept in {home}/.cache/ds4/kv (private data; --no-kv-disk keeps none)", first)
+            self.assertNotIn("kept", second)
+            for folder in (".cache", ".cache/ds4", ".cache/ds4/kv"):
+                self.assertEqual(os.stat(os.path.join(home, folder)).st_mode & 0o777, 0o700)
         self.assertNotIn("kept", self.run_ds4("-p", "Hi", "-n", "1", "--no-kv-disk").stderr)
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o777)

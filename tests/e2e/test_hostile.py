@@ -138,6 +138,15 @@ class Connections(Wire):
         self.assertLessEqual(server.metric("ds4_connections"), 1024 + 16)
         del drips
 
+    def test_few_open_files_mean_few_connections(self):
+        server = self.serve(model=harness.tiny_model(), wrap=["prlimit", "--nofile=500:500"])
+        self.assertIn("warning connections max=100 wanted=1024 ", server.log())
+        drips = [self.send(server, self.HEAD) for _ in range(600)]
+        self.assertEqual(server.get("/health")[0], 200)
+        self.assertEqual(server.post(SHORT)[0], 200)
+        self.assertLess(descriptors(server.child.pid), 500)
+        del drips
+
     def test_bytes_do_not_put_off_the_end_of_a_head_or_a_body(self):
         server = self.serve("--write-timeout", "2", model=harness.tiny_model())
         whole = request(b"", "", "/health", "GET")

@@ -61,6 +61,9 @@ def copy_sources(tree):
     """The tracked files as they are now. Large ones that are only read are linked."""
     names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True,
                            capture_output=True, text=True).stdout.split("\0")
+    for stale in tree.rglob("*"):  # of an earlier run: the build takes every source that it finds
+        if stale.is_file() and str(stale.relative_to(tree)) not in names:
+            stale.unlink()
     for name in filter(None, names):
         source, target = ROOT / name, tree / name
         if not source.exists():
