@@ -138,13 +138,13 @@ bool chat_parser_wants_greedy(const chat_parser *parser);
 const token_set *chat_parser_allowed(chat_parser *parser);
 /* Is `id` in that set? Cheaper, for a few ids. */
 bool chat_parser_allows(chat_parser *parser, uint32_t id);
+/* What comes next is the opening of a tool block, token by token, of the caller's choice: if the output is cut off in it,
+ * nothing of it is content. */
+void chat_parser_expect_block(chat_parser *parser);
 /* A budget of reasoning, in tokens. Without a word from anybody: half of the context at most, so that an answer fits, too; and no
  * more than somebody would want to wait for (half an hour at twenty tokens a second). Over it, reasoning ends where </think> is
  * among the likeliest tokens, and so many tokens later in any case (3.7). */
 enum { CHAT_BUDGET_DEFAULT = 32768, CHAT_BUDGET_RANK = 3, CHAT_BUDGET_GRACE = 512 };
-/* What comes next is the opening of a tool block, token by token, of the caller's choice: if the output is cut off in it,
- * nothing of it is content. */
-void chat_parser_expect_block(chat_parser *parser);
 bool chat_parser_in_reasoning(const chat_parser *parser);
 /* The token just fed tried to open a tool block inside reasoning, which would not be executed (3.4). Its beginning was
  * dropped: feed </think> next, and let a block begin anew. */

@@ -347,10 +347,22 @@ static bool fits_plain(void *user, slice bytes)
     return !memchr(bytes.data, TAG_DSML, bytes.size) && fits_bytes(user, bytes);
 }
 
+/* The end of this turn, or the beginning of another. */
+static const text_special turn_ends[] = { TEXT_EOS, TEXT_BOS, TEXT_USER, TEXT_ASSISTANT, TEXT_REMINDER, TEXT_SYSTEM };
+enum { N_TURN_ENDS = sizeof turn_ends / sizeof turn_ends[0] };
+
+static bool ends_turn(const text_tokenizer *t, uint32_t id)
+{
+    for (size_t i = 0; i < N_TURN_ENDS; i++)
+        if (id == text_special_id(t, turn_ends[i]))
+            return true;
+    return false;
+}
+
 bool chat_parser_allows(chat_parser *p, uint32_t id)
 {
     const text_tokenizer *t = p->tokenizer;
-    const bool mark = id == text_special_id(t, TEXT_DSML), end = id == text_special_id(t, TEXT_EOS);
+    const bool mark = id == text_special_id(t, TEXT_DSML), end = ends_turn(t, id);
     make_ready(p);
     if (id >= text_n_tokens(t))
         return false;
@@ -367,13 +379,16 @@ bool chat_parser_allows(chat_parser *p, uint32_t id)
 
 const token_set *chat_parser_allowed(chat_parser *p)
 {
-    const uint32_t mark = text_special_id(p->tokenizer, TEXT_DSML), end = text_special_id(p->tokenizer, TEXT_EOS);
+    const uint32_t mark = text_special_id(p->tokenizer, TEXT_DSML);
     make_ready(p);
     if (p->freedom == STRUCTURE)
         text_tokens_that_fit(p->tokenizer, fits_plain, p, &p->allowed);
     else
         token_set_fill(&p->allowed, true);
     token_set_put(&p->allowed, mark, chat_parser_allows(p, mark));
-    token_set_put(&p->allowed, end, chat_parser_allows(p, end));
+    for (size_t i = 0; i < N_TURN_ENDS; i++) {
+        const uint32_t end = text_special_id(p->tokenizer, turn_ends[i]);
+        token_set_put(&p->allowed, end, chat_parser_allows(p, end));
+    }
     return &p->allowed;
 }

@@ -26,17 +26,17 @@
 enum { PROGRESS_US = 10 * 1000 * 1000 };
 
 /* A model file as it was when it was opened. */
-typedef struct sight {
+typedef struct model_file {
     hash_key stamp, name; /* name: of the file note, and provisional */
     int64_t newest_ns;    /* its last change */
     bool on_disk;         /* false: nothing can be noted about it */
-} sight;
+} model_file;
 
 struct identity {
     /* Constant. */
     const model *model;
     kv_store *store;
-    sight seen;
+    model_file seen;
     pthread_t thread;
     bool started;
     /* Background thread only. */
@@ -45,7 +45,7 @@ struct identity {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool stopping, ended;
-    bool left; /* nobody waits for the thread any more: it frees the job */
+    bool abandoned; /* nobody waits for the thread any more: it frees the job */
 };
 
 static int64_t now_ns(void)
@@ -54,11 +54,11 @@ static int64_t now_ns(void)
     return clock_unix_ns() + (f.kind == FAULT_SKEW ? f.arg * INT64_C(1000000000) : 0);
 }
 
-static ds4_status look(sight *out, const model *m, ds4_error *err)
+static ds4_status look(model_file *out, const model *m, ds4_error *err)
 {
     hash_stream stream;
     hash_key samples;
-    *out = (sight){ 0 };
+    *out = (model_file){ 0 };
     hash_stream_begin(&stream, NULL);
     out->on_disk = gguf_stamp(model_gguf(m), &stream, &out->newest_ns);
     hash_stream_end(&stream, &out->stamp);
@@ -72,7 +72,7 @@ static ds4_status look(sight *out, const model *m, ds4_error *err)
 }
 
 /* (2) Is the file what it was, and old enough that a change would show? */
-static bool is_unchanged(const sight *seen, const model *m, int64_t since_ns)
+static bool is_unchanged(const model_file *seen, const model *m, int64_t since_ns)
 {
     hash_stream stream;
     hash_key now;
@@ -101,7 +101,7 @@ static hash_key name_of_weights(kv_store *store, const hash_key *weights, const 
 }
 
 /* Hashes the weights and notes what follows; `name`: theirs, if they have none yet, NULL: their hash. */
-static ds4_status find_out(hash_key *out, const sight *seen, const model *m, kv_store *store, const hash_key *name,
+static ds4_status find_out(hash_key *out, const model_file *seen, const model *m, kv_store *store, const hash_key *name,
                            model_go_on_fn *go_on, void *user, ds4_error *err)
 {
     hash_key weights;
@@ -187,10 +187,10 @@ static void *work(void *argument)
     run(job);
     pthread_mutex_lock(&job->lock);
     job->ended = true;
-    const bool left = job->left;
+    const bool abandoned = job->abandoned;
     pthread_cond_broadcast(&job->changed);
     pthread_mutex_unlock(&job->lock);
-    if (left)
+    if (abandoned)
         free_job(job);
     kv_store_let_go(store);
     return NULL;
@@ -224,7 +224,7 @@ bool identity_stop(identity *job, int64_t until_us)
     while (!job->ended && clock_cond_wait(&job->changed, &job->lock, until_us))
         continue;
     const bool ended = job->ended;
-    job->left = !ended;
+    job->abandoned = !ended;
     pthread_mutex_unlock(&job->lock);
     if (!ended) {
         pthread_detach(thread);
@@ -237,7 +237,7 @@ bool identity_stop(identity *job, int64_t until_us)
 
 /* ---- at start ---- */
 
-static ds4_status new_job(identity **out, const sight *seen, const model *m, kv_store *store, ds4_error *err)
+static ds4_status new_job(identity **out, const model_file *seen, const model *m, kv_store *store, ds4_error *err)
 {
     identity *job = calloc(1, sizeof *job);
     if (!job)
@@ -254,7 +254,7 @@ static ds4_status new_job(identity **out, const sight *seen, const model *m, kv_
 ds4_status identity_find(hash_key *out, identity **job, const model *m, kv_store *store, uint64_t at_once_bytes,
                          ds4_error *err)
 {
-    sight seen;
+    model_file seen;
     kv_note note;
     *job = NULL;
     ds4_status status = look(&seen, m, err);

@@ -1,4 +1,4 @@
-/* kv/intent.c - intents: which objects a process is about to read and use, so that its death speaks for it (P3).
+/* kv/intent.c - intents: which objects a process is about to read and use, so that the next one knows what it died over (P3).
  *
  *     state of the file        what it says                          what is done
  *     locked                   its process is at work                nothing

@@ -1,6 +1,6 @@
 /* kv/small.c - small files: records and temporaries, and the locks that say whose writer is at work.
  * (1) A small file appears under its name whole or not at all: no record is ever torn.
- * (2) A writer locks its file before the file has a name that others look for, and removes the name before it lets go of the
+ * (2) A writer locks its file before the file has a name that others look for, and removes the name before it gives up the
  *     lock. So a file that can be locked and still has its name was left by a process that is gone (P3), whatever process
  *     ids mean to the two: in containers, and on other machines, they mean nothing.
  * (3) A write beyond the file-size limit (RLIMIT_FSIZE) is an error and not a signal, whatever the program does with
@@ -253,10 +253,10 @@ bool kv_locked_remove(kv_locked *f, kv_disk *d)
     if (f->fd < 0)
         return true;
     const bool gone = kv_disk_unlink(d, f->name, "intent.unlink");
-    /* What keeps its name must not speak for a crash once the lock is gone: an empty record says nothing. */
-    const bool silent = gone || ftruncate(f->fd, 0) == 0;
+    /* What keeps its name must not count as a crash once it is no longer locked: an empty record is ignored. */
+    const bool harmless = gone || ftruncate(f->fd, 0) == 0;
     kv_locked_close(f);
-    return silent;
+    return harmless;
 }
 
 static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, size_t size, bool lasting,

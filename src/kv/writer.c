@@ -118,7 +118,7 @@ typedef enum standing {
     STANDING_NONE,
     STANDING_SAME,   /* the same payload, every byte compared */
     STANDING_OTHER,  /* damaged, or the rows of other kernels: a clean run has just computed better ones */
-    STANDING_FOREIGN /* not ours to touch: a file of a later version */
+    STANDING_FOREIGN /* a file of a later version: left alone */
 } standing;
 
 static bool holds_payload(int fd, const uint8_t *image, uint64_t size)
@@ -134,8 +134,8 @@ static bool holds_payload(int fd, const uint8_t *image, uint64_t size)
     return same;
 }
 
-/* Compares the file under a draft's name with its image, and gives that file's header if they agree. So every clean run mends
- * the objects that it passes, whatever the index says about them. Errors: IO (it cannot be said). */
+/* Compares the file under a draft's name with its image, and gives that file's header if they agree. So a clean run repairs
+ * every object that it computes again, whatever the index says about them. Errors: IO (it is not known). */
 static ds4_status look_at_name(kv_store *s, const kv_draft *d, const kv_header *ours, kv_header *theirs, standing *out,
                                ds4_error *err)
 {
@@ -168,19 +168,21 @@ static ds4_status look_at_name(kv_store *s, const kv_draft *d, const kv_header *
     return DS4_OK;
 }
 
-/* Takes away what has the name. False: it cannot be removed, and will not be met again. */
+/* Removes what has the name. False: it cannot be removed; it is excluded, so nobody tries again. */
 static bool clear_name(kv_store *s, const kv_draft *d, standing what)
 {
     char name[KV_NAME_BYTES], hex[HASH_KEY_HEX];
     kv_object_name(&d->key, d->extent.kind, name);
     hash_key_hex(&d->key, hex);
     const bool gone = what == STANDING_OTHER && kv_disk_unlink(&s->disk, name, "evict.unlink");
-    if (!gone) {
-        pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&s->lock);
+    if (gone)
+        kv_index_remove(&s->index, &d->key);
+    else
         kv_index_exclude(&s->index, &d->key, d->extent.kind);
-        pthread_mutex_unlock(&s->lock);
-    }
-    log_info("kv replaced key=%.12s why=%s", hex, gone ? "other-bytes" : "cannot-be-removed");
+    pthread_mutex_unlock(&s->lock);
+    log_info("kv %s key=%.12s why=%s", gone ? "replaced" : "not replaced", hex,
+             what == STANDING_FOREIGN ? "later-version" : "other-bytes");
     return gone;
 }
 
@@ -280,13 +282,13 @@ static ds4_status put(kv_store *s, kv_draft *d, const kv_header *h, bool *taken,
     return DS4_OK;
 }
 
-/* The object ends up in its place with these bytes, or is dropped. */
+/* Publishes the object, replaces other bytes under its name, or finds that nothing has to be written. */
 static ds4_status settle(kv_store *s, kv_draft *d, const kv_header *h, ds4_error *err)
 {
     kv_header theirs;
     standing what;
     bool taken = true;
-    kv_drop why = KV_DROP_ERROR;
+    kv_drop why;
     for (int tries = 0; taken && tries < 2; tries++) { /* another server may be first once, but not for ever */
         ds4_status status = look_at_name(s, d, h, &theirs, &what, err);
         if (status != DS4_OK)
@@ -298,8 +300,12 @@ static ds4_status settle(kv_store *s, kv_draft *d, const kv_header *h, ds4_error
             kv_verdict_lift(s, &d->key, &h->payload); /* condemned, but nobody could move it */
             return DS4_OK;
         }
-        if (!kv_make_room(s, d, &why) || (what != STANDING_NONE && !clear_name(s, d, what))) {
+        if (!kv_make_room(s, d, &why)) {
             kv_count_drop(s, why);
+            return DS4_OK;
+        }
+        if (what != STANDING_NONE && !clear_name(s, d, what)) {
+            kv_count_drop(s, KV_DROP_ERROR);
             return DS4_OK;
         }
         status = put(s, d, h, &taken, err);

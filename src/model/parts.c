@@ -166,14 +166,23 @@ ds4_status model_state_export(const model_state *state, model_part part, uint64_
     return DS4_OK;
 }
 
+/* The exponent of a value that is not finite is all ones: its magnitude, as an integer, is at least INFINITE. Four values at a
+ * time, in the vectors that every x86-64 and AArch64 has. The engine thread waits for this. */
 static bool all_finite(const uint8_t *bytes, size_t n)
 {
-    float x, sum = 0.0f;
-    for (size_t i = 0; i < n; i++) {
-        memcpy(&x, bytes + i * sizeof x, sizeof x);
-        sum += x - x;
+    enum { LANES = 4, MAGNITUDE = 0x7fffffff, INFINITE = 0x7f800000 };
+    typedef int32_t bits_x4 __attribute__((vector_size(LANES * sizeof(int32_t))));
+    bits_x4 bad = { 0 }, some;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __builtin_memcpy(&some, bytes + i * sizeof(float), sizeof some);
+        bad |= (some & MAGNITUDE) >= INFINITE;
     }
-    return sum == 0.0f;
+    some = (bits_x4){ 0 };
+    if (i < n)
+        __builtin_memcpy(&some, bytes + i * sizeof(float), (n - i) * sizeof(float));
+    bad |= (some & MAGNITUDE) >= INFINITE;
+    return !(bad[0] | bad[1] | bad[2] | bad[3]);
 }
 
 bool model_part_valid(const model *m, model_part part, const void *bytes, size_t size)

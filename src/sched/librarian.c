@@ -43,7 +43,7 @@ struct librarian {
     errand *spare; /* for verdicts, n_spare of them */
     size_t n_spare, n_plans;
     bool stopping, ended, calling;
-    bool left; /* nobody waits for the thread any more (2) */
+    bool abandoned; /* nobody waits for the thread any more (2) */
 };
 
 /* ---- errands for verdicts (1) ---- */
@@ -137,7 +137,7 @@ static void judge(const errand *e)
 static void answer(librarian *l, uint64_t id, kv_plan *plan)
 {
     pthread_mutex_lock(&l->lock);
-    const bool heard = l->calling = !l->left;
+    const bool heard = l->calling = !l->abandoned;
     pthread_mutex_unlock(&l->lock);
     const bool taken = heard && l->on_found(l->user, id, plan);
     pthread_mutex_lock(&l->lock);
@@ -150,19 +150,19 @@ static void answer(librarian *l, uint64_t id, kv_plan *plan)
         kv_plan_release(plan); /* too late */
 }
 
-static bool is_left(librarian *l)
+static bool is_abandoned(librarian *l)
 {
     pthread_mutex_lock(&l->lock);
-    const bool left = l->left;
+    const bool abandoned = l->abandoned;
     pthread_mutex_unlock(&l->lock);
-    return left;
+    return abandoned;
 }
 
 static void run_errand(librarian *l, errand *e)
 {
     if (e->plan)
         judge(e);
-    else if (!is_left(l))
+    else if (!is_abandoned(l))
         answer(l, e->id, search(l, e));
     put_back(l, e);
 }
@@ -197,10 +197,10 @@ static void *work(void *argument)
         pthread_mutex_lock(&l->lock);
     }
     l->ended = true;
-    const bool left = l->left;
+    const bool abandoned = l->abandoned;
     pthread_cond_broadcast(&l->wake);
     pthread_mutex_unlock(&l->lock);
-    if (left)
+    if (abandoned)
         free_librarian(l);
     return NULL;
 }
@@ -239,7 +239,7 @@ void librarian_close(librarian *l, int64_t until_us)
     while (l->calling) /* a callback does not wait for the disk */
         pthread_cond_wait(&l->wake, &l->lock);
     const bool ended = l->ended;
-    l->left = !ended;
+    l->abandoned = !ended;
     pthread_mutex_unlock(&l->lock);
     if (ended) {
         pthread_join(thread, NULL);

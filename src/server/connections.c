@@ -216,6 +216,11 @@ void connections_busy(connections *c, connection_entry *e)
     move(c, e, STAGE_BUSY);
 }
 
+void connections_page(connections *c, connection_entry *e)
+{
+    move(c, e, STAGE_BODY);
+}
+
 void connections_idle(connections *c, connection_entry *e)
 {
     move(c, e, STAGE_IDLE);

@@ -3,16 +3,16 @@
  *
  *                  connections_add()
  *                      |
- *                    HEAD ---- connections_head() ----> BODY
- *                      ^                                  |
- *                      |                         connections_busy()
- *   the next request, or none                             |
- *                    IDLE <--- connections_idle() ----- BUSY     is answered; never cut off here
+ *                    HEAD ---- connections_head() ----> BODY     or a page, or a refusal, is sent
+ *                      ^                                |  ^
+ *                      |                 connections_busy()  connections_page()
+ *   the next request, or none                           v  |
+ *                    IDLE <--- connections_idle() ----- BUSY     a completion; never cut off here
  *
  * Promises
  * (1) A head is complete within HEAD_S seconds of the connection's begin, the head of a later request within --write-timeout
- *     seconds of the answer before it; of a body come BODY_STEP bytes, or its end, in each --write-timeout seconds.
- *     What is late is cut off.
+ *     seconds of the answer before it; of a body come BODY_STEP bytes, or its end, in each --write-timeout seconds; a page or a
+ *     refusal is read in that time. What is late is cut off.
  * (2) There are at most --max-connections connections and CONNECTIONS_RESERVE more. One more cuts off another that is not BUSY: an
  *     idle one, else the one that has waited longest for its head, else for its body. So a client that sends its request at once is
  *     not kept out by any number of clients that do not.
@@ -47,10 +47,12 @@ void connections_close(connections *c); /* NULL is fine; all must have been remo
 /* HTTP thread. `fd` stays open until connections_remove(). NULL: no memory, the connection is cut off. */
 connection_entry *connections_add(connections *c, int fd, const struct sockaddr *address);
 void connections_remove(connections *c, connection_entry *e); /* NULL is fine */
-/* HTTP thread. The head of a request is complete; so many bytes of its body came; the request is complete; it was answered. `e` may be NULL. */
+/* HTTP thread; `e` may be NULL. The head of a request is complete; so many bytes of its body came; it is a completion, and complete;
+ * it is refused after all; it was answered. */
 void connections_head(connections *c, connection_entry *e);
 void connections_body(connections *c, connection_entry *e, size_t n_bytes);
 void connections_busy(connections *c, connection_entry *e);
+void connections_page(connections *c, connection_entry *e);
 void connections_idle(connections *c, connection_entry *e);
 bool connections_full(connections *c);
 

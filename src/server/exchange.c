@@ -144,6 +144,7 @@ static enum MHD_Result answer_error(exchange *x, struct MHD_Connection *connecti
     char seconds[16];
     size_t size;
     log_refusal(x, connection, e->status, e->code, e->param);
+    connections_page(x->s->connections, entry_of(connection));
     if (error_print(e, &body) != DS4_OK) {
         buffer_free(&body);
         return MHD_NO;
@@ -226,6 +227,7 @@ static bool begin(exchange *x, struct MHD_Connection *connection, http_error *e)
 static enum MHD_Result complete(exchange *x, struct MHD_Connection *connection)
 {
     http_error e;
+    connections_busy(x->s->connections, entry_of(connection));
     if (x->submitted)
         return answer_whole(x, connection);
     if (!x->st && !begin(x, connection, &e))
@@ -403,7 +405,6 @@ static bool take_body(exchange *x, const char *bytes, size_t size)
 static enum MHD_Result dispatch(exchange *x, struct MHD_Connection *connection, const char *method)
 {
     buffer empty = { 0 };
-    connections_busy(x->s->connections, entry_of(connection));
     if (x->refusal.status)
         return answer_error(x, connection, &x->refusal);
     if (strcmp(method, "OPTIONS") == 0)

@@ -219,6 +219,8 @@ static void what_is_not_canonical_is_refused(void **state)
         OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">a" END,
         OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">a</" END,
         OPEN INVOKE("closed") "<" DSML "parameter name=\"\u00fc\" string=\"false\">[\"" END,
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">a<\uff5cUser\uff5c>",
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">a</<\uff5cAssistant\uff5c>",
         OPEN END,
         "<" DSML END,
         /* the token where it begins nothing */

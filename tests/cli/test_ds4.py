@@ -18,6 +18,9 @@ MODEL = ROOT / "models" / "ds4-mini.gguf"
 
 class Ds4(unittest.TestCase):
     def run_ds4(self, *arguments, text=None, code=0):
+        """In a home of its own, and without a store unless a flag says something about it: a slow disk is no part of these tests."""
+        if not any(argument.startswith(("--kv", "--no-kv")) for argument in arguments):
+            arguments += ("--no-kv-disk",)
         with tempfile.TemporaryDirectory() as home:
             done = subprocess.run([str(PROGRAM), *arguments], input=text, capture_output=True, text=True,
                                   env=dict(os.environ, HOME=home, XDG_CACHE_HOME=os.path.join(home, "cache")))

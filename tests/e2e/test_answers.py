@@ -90,6 +90,15 @@ class Answers(harness.ServerCase):
         answers = {self.whole(dict(body, seed=seed))[0]["reasoning_content"] for seed in (1, 2, 3)}
         self.assertEqual(len(answers), 1)
 
+    def test_what_is_not_kept_is_neither_advertised_nor_accepted(self):
+        for model in json.loads(self.server.get("/v1/models")[1])["data"]:
+            self.assertFalse({"response_format", "structured_outputs"} & set(model["supported_parameters"]))
+        asked = [{"role": "user", "content": "Hi"}]
+        schema = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {"type": "object"}}}
+        for more, param in (({"response_format": schema}, "response_format"), ({"guided_json": {"type": "object"}}, "guided_json")):
+            status, answer = self.server.post({"messages": asked, **more})
+            self.assertEqual((status, answer["error"]["code"], answer["error"]["param"]), (400, "unsupported_parameter", param))
+
     def test_a_loop_ends_with_its_reason(self):
         """One token that is more likely than any other, for ever."""
         server = self.server

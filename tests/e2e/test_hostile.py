@@ -138,6 +138,23 @@ class Connections(Wire):
         self.assertLessEqual(server.metric("ds4_connections"), 1024 + 16)
         del drips
 
+    def test_pages_that_nobody_reads_keep_nobody_out(self):
+        server = self.serve("--max-connections", "4", model=harness.tiny_model())
+        ask = (request(b"", "", "/metrics", "GET") + request(b"", "", "/nope", "POST") + request(b"{}")) * 200
+        for _ in range(40):
+            s = socket.socket()
+            self.addCleanup(s.close)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            s.connect(("127.0.0.1", server.port))
+            s.setblocking(False)
+            try:
+                for _ in range(100):  # until the server takes no more, because it cannot answer
+                    s.send(ask)
+            except OSError:
+                pass
+        self.assertEqual(server.get("/health")[0], 200)
+        self.wait(server, lambda: server.post(SHORT)[0] == 200)
+
     def test_few_open_files_mean_few_connections(self):
         server = self.serve(model=harness.tiny_model(), wrap=["prlimit", "--nofile=500:500"])
         self.assertIn("warning connections max=100 wanted=1024 ", server.log())

@@ -223,6 +223,11 @@ static answer_text ask_both(const wish *w)
     return whole;
 }
 
+static bool holds_markup(const buffer *b)
+{
+    return b->size && memmem(b->data, b->size, "DSML", 4);
+}
+
 /* A model that wants nothing but the token of tool calls. */
 static void without_tools_the_token_is_not_sampled(void **state)
 {
@@ -235,8 +240,7 @@ static void without_tools_the_token_is_not_sampled(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
         answer_text t = ask_both(&(wish){ .more = list[i], .liked = TEXT_DSML, .max_tokens = 24 });
-        assert_null(memmem(t.content.data, t.content.size, "DSML", 4));
-        assert_null(memmem(t.reasoning.data, t.reasoning.size, "DSML", 4));
+        assert_false(holds_markup(&t.content) || holds_markup(&t.reasoning));
         assert_true(t.content.size + t.reasoning.size > 0);
         assert_int_equal(t.calls.size, 0);
         free_text(&t);

@@ -120,8 +120,13 @@ static void idle_connections_make_room_first_then_heads_then_bodies(void **state
         if (&peers[i] != body)
             connections_busy(list, peers[i].entry);
     }
-    come("127.0.0.1");
+    peer *last = come("127.0.0.1");
     assert_true(is_cut(body));
+    connections_head(list, last->entry), connections_busy(list, last->entry);
+    assert_true(is_cut(come("127.0.0.1")));
+    connections_page(list, last->entry); /* refused after all: it may go like one that is not complete */
+    assert_false(is_cut(come("127.0.0.1")));
+    assert_true(is_cut(last));
 }
 
 /* (4) */
