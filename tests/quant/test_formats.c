@@ -402,52 +402,53 @@ static void damaged_packed_rows_are_not_valid(void **state)
     assert_true(quant_packed_kv_valid(kv, 512, 64));
     assert_true(quant_packed_index_valid(index, 128));
     free(x);
+}
 
-    /* Values so small that their scale is rounded to a few bits, and values that are none. */
-    static void eight_bit_values_stay_in_range(void **state)
-    {
-        const float tiny = 0x1p-149f;
-        const float blocks[][4] = { { 190 * tiny, -190 * tiny, tiny, 0 },
-                                    { -3 * tiny, tiny, 2 * tiny, -tiny },
-                                    { 1, NAN, -1, -NAN },
-                                    { INFINITY, -INFINITY, 1, NAN } };
-        (void)state;
-        for (size_t k = 0; k < sizeof blocks / sizeof blocks[0]; k++) {
-            float x[32] = { 0 }, d;
-            int8_t q[32];
-            uint8_t row[QUANT_Q8_BYTES];
-            memcpy(x, blocks[k], sizeof blocks[k]);
-            quant_activation_q8(x, 32, q, &d);
-            quant_row_to_q8_0(x, 32, row);
-            for (size_t i = 0; i < 32; i++) {
-                assert_in_range(q[i] + 127, 0, 254);
-                assert_int_equal((int8_t)row[2 + i], q[i]);
-                if (isnan(x[i]))
-                    assert_int_equal(q[i], 0);
-            }
+/* Values so small that their scale is rounded to a few bits, and values that are none. */
+static void eight_bit_values_stay_in_range(void **state)
+{
+    const float tiny = 0x1p-149f;
+    const float blocks[][4] = { { 190 * tiny, -190 * tiny, tiny, 0 },
+                                { -3 * tiny, tiny, 2 * tiny, -tiny },
+                                { 1, NAN, -1, -NAN },
+                                { INFINITY, -INFINITY, 1, NAN } };
+    (void)state;
+    for (size_t k = 0; k < sizeof blocks / sizeof blocks[0]; k++) {
+        float x[32] = { 0 }, d;
+        int8_t q[32];
+        uint8_t row[QUANT_Q8_BYTES];
+        memcpy(x, blocks[k], sizeof blocks[k]);
+        quant_activation_q8(x, 32, q, &d);
+        quant_row_to_q8_0(x, 32, row);
+        for (size_t i = 0; i < 32; i++) {
+            assert_in_range(q[i] + 127, 0, 254);
+            assert_int_equal((int8_t)row[2 + i], q[i]);
+            if (isnan(x[i]))
+                assert_int_equal(q[i], 0);
         }
     }
+}
 
-    int main(void)
-    {
-        const struct CMUnitTest tests[] = {
-            cmocka_unit_test(every_half_survives),
-            cmocka_unit_test(halves_are_rounded_to_nearest_even),
-            cmocka_unit_test(every_code_of_fp8_and_of_scales_has_its_value),
-            cmocka_unit_test(fp8_rounds_to_nearest_even),
-            cmocka_unit_test(fp4_rounds_to_nearest_even),
-            cmocka_unit_test(the_roundings_of_the_state_have_their_check_values),
-            cmocka_unit_test(the_index_rounding_has_its_check_values),
-            cmocka_unit_test(the_scale_is_the_least_that_covers),
-            cmocka_unit_test(the_roundings_of_the_state_are_those_of_a_search),
-            cmocka_unit_test(the_rotation_undoes_itself),
-            cmocka_unit_test(rounding_twice_is_rounding_once),
-            cmocka_unit_test(known_blocks_of_q8_0),
-            cmocka_unit_test(eight_bit_blocks_round_away_from_zero),
-            cmocka_unit_test(eight_bit_blocks),
-            cmocka_unit_test(packed_rows_hold_every_bit),
-            cmocka_unit_test(damaged_packed_rows_are_not_valid),
-            cmocka_unit_test(eight_bit_values_stay_in_range),
-        };
-        return cmocka_run_group_tests(tests, NULL, NULL);
-    }
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_half_survives),
+        cmocka_unit_test(halves_are_rounded_to_nearest_even),
+        cmocka_unit_test(every_code_of_fp8_and_of_scales_has_its_value),
+        cmocka_unit_test(fp8_rounds_to_nearest_even),
+        cmocka_unit_test(fp4_rounds_to_nearest_even),
+        cmocka_unit_test(the_roundings_of_the_state_have_their_check_values),
+        cmocka_unit_test(the_index_rounding_has_its_check_values),
+        cmocka_unit_test(the_scale_is_the_least_that_covers),
+        cmocka_unit_test(the_roundings_of_the_state_are_those_of_a_search),
+        cmocka_unit_test(the_rotation_undoes_itself),
+        cmocka_unit_test(rounding_twice_is_rounding_once),
+        cmocka_unit_test(known_blocks_of_q8_0),
+        cmocka_unit_test(eight_bit_blocks_round_away_from_zero),
+        cmocka_unit_test(eight_bit_blocks),
+        cmocka_unit_test(packed_rows_hold_every_bit),
+        cmocka_unit_test(damaged_packed_rows_are_not_valid),
+        cmocka_unit_test(eight_bit_values_stay_in_range),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
