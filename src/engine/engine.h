@@ -1,4 +1,4 @@
-/* engine/engine.h - the door of the engine: a loaded model, its tokenizer, sequences, sampling, checkpoints.
+/* engine/engine.h - public header of the engine: a loaded model, its tokenizer, sequences, sampling, checkpoints.
  *
  * Threads: an engine is stepped by exactly one thread (the scheduler's). What is marked "constant" may be called from
  * any thread once engine_open() has returned. No locks inside. */
