@@ -1,6 +1,7 @@
 /* kv/store.c - opening, closing, figures. */
 #include "kv/store.h"
 
+#include "base/c_locale.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -324,9 +325,9 @@ void kv_store_describe(kv_store *s, char *out, size_t size)
     char id[13];
     for (int i = 0; i < 6; i++)
         snprintf(id + 2 * i, sizeof id - (size_t)(2 * i), "%02x", s->record.id[i]);
-    snprintf(out, size, "id=%s mode=%s budget=%.1fG floor=%.1fG", id,
-             kv_store_is_read_only(s) ? "read-only" : "read-write", (double)s->options.budget_bytes / (double)GIB,
-             (double)s->options.min_free_bytes / (double)GIB);
+    c_locale_snprintf(out, size, "id=%s mode=%s budget=%.1fG floor=%.1fG", id,
+                      kv_store_is_read_only(s) ? "read-only" : "read-write",
+                      (double)s->options.budget_bytes / (double)GIB, (double)s->options.min_free_bytes / (double)GIB);
 }
 
 bool kv_store_is_read_only(kv_store *s)
