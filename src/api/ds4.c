@@ -45,6 +45,7 @@ static engine_options engine_options_of(const ds4_options *o)
     e.kv_unrounded = o->kv_unrounded;
     e.index_unrounded = o->index_unrounded;
     e.act_f32 = o->act_f32;
+    e.kv_rows_f32 = o->kv_rows_f32;
     e.kv_dir = o->kv_disk_dir;
     e.kv_budget_bytes = o->kv_disk_bytes;
     e.kv_min_free_bytes = o->kv_min_free_bytes;

@@ -22,6 +22,7 @@ typedef struct engine_options {
     uint32_t n_threads; /* 0: automatic */
     /* Numerics (model specification 12.3). False: as the official model computes. They are part of the identity of states. */
     bool kv_unrounded, index_unrounded, act_f32;
+    bool kv_rows_f32;    /* not packed, although both roundings would allow it */
     const char *kernels; /* a variant by name ("scalar", "avx2", ...); NULL: the best that runs here */
     /* The store; kv_dir NULL means none. A directory that cannot be used is an error here only if it is not a
      * directory or cannot be made: everything later degrades to "no cache" with one log line. */
