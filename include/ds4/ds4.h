@@ -36,6 +36,7 @@ typedef struct ds4_options {
     const char *prompt_profile; /* "v4", "v4-0731" or "v4.1"; NULL: what the file's words say (--prompt-profile) */
     /* Numerics; false: as the official model computes. (--kv-rounding none, --index-rounding none, --act f32) */
     bool kv_unrounded, index_unrounded, act_f32;
+    bool kv_rows_f32; /* cached rows in f32 (3.5 times the memory) although both roundings would let them be packed */
     /* Conversations on disk: private data. */
     const char *kv_disk_dir;    /* where they are kept; made (0700) if only its last part is missing. NULL: nowhere */
     uint64_t kv_disk_bytes;     /* budget of that directory; 0: default */

@@ -45,6 +45,7 @@ static engine_options engine_options_of(const ds4_options *o)
     e.kv_unrounded = o->kv_unrounded;
     e.index_unrounded = o->index_unrounded;
     e.act_f32 = o->act_f32;
+    e.kv_rows_f32 = o->kv_rows_f32;
     e.kv_dir = o->kv_disk_dir;
     e.kv_budget_bytes = o->kv_disk_bytes;
     e.kv_min_free_bytes = o->kv_min_free_bytes;
@@ -298,7 +299,11 @@ ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, cons
     sched_ticket *ticket = NULL;
     pthread_mutex_init(&t.lock, NULL);
     pthread_cond_init(&t.changed, NULL);
-    ds4_status status = render(d, messages, n_messages, generation->think, &prompt, &about, err);
+    ds4_status status = DS4_OK;
+    do { /* idle conversations are given up before this one fails for want of memory */
+        token_list_free(&prompt);
+        status = render(d, messages, n_messages, generation->think, &prompt, &about, err);
+    } while (status == DS4_ERR_NO_MEMORY && sched_make_room(d->sched));
     const chat_parser_options parser = { .thinking_open = about.thinking_open };
     if (status == DS4_OK)
         status = chat_parser_new(&t.parser, engine_tokenizer(d->engine), &parser, on_event, &t, err);

@@ -57,6 +57,7 @@ typedef struct backend_shape {
     backend_round kv_round, index_round; /* NONE, or KV and INDEX */
     /* What one step may hold at most. Memory for it is taken once, here. */
     uint32_t n_tokens_max, n_rows_max, n_ctx_max;
+    bool packed;            /* rows are kept packed (quant/pack.c) rather than in f32: needs both roundings */
     uint32_t page_tokens;   /* tokens of a page: a multiple of every ratio */
     uint32_t rewind_tokens; /* how many tokens a sequence can take back by a change of its length alone */
 } backend_shape;
@@ -70,7 +71,7 @@ typedef struct backend_needs {
 
 /* ---- where a sequence keeps what it remembers: offsets into pages and rolling blocks (backend/layout.c) ---- */
 
-/* One series of compressed rows of one layer. In a page: rows [page_tokens / ratio, width]. In the rolling block: the
+/* One series of compressed rows of one layer. In a page: rows [page_tokens / ratio] of row_bytes each, f32 [width] or packed. In the rolling block: the
  * projections of the last ring_tokens tokens, by position modulo ring_tokens, gates with their bias added. */
 typedef struct backend_series {
     uint32_t ratio, width;
@@ -82,12 +83,13 @@ typedef struct backend_series {
 } backend_series;
 
 typedef struct backend_place {
-    size_t window; /* offset in the rolling block: [window_tokens, head_dim] f32 by position modulo window_tokens */
+    size_t window; /* offset in the rolling block: [window_tokens] rows by position modulo window_tokens */
     backend_series attention, index; /* ratio 0: absent */
 } backend_place;
 
 typedef struct backend_layout {
     uint32_t window_tokens, page_tokens;
+    size_t window_row_bytes;
     size_t page_bytes, rolling_bytes;
     backend_place *layers; /* [n_layers + n_draft_layers] */
 } backend_layout;

@@ -4,6 +4,7 @@
  * layers, index rows of CSA layers, attention rows of HCA layers; each section layer by layer, and aligned to ALIGNMENT, as in
  * the files of the store. The rolling block holds what changes in place, layer by layer. */
 #include "backend/backend.h"
+#include "quant/quant.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -16,14 +17,24 @@ static size_t aligned(size_t at, size_t to)
     return (at + to - 1) / to * to;
 }
 
-static backend_series series_of(const backend_shape *shape, const backend_layer *layer, uint32_t width)
+/* Bytes of a row of attention, or of the indexer. */
+static size_t row_bytes(const backend_shape *shape, bool index)
 {
+    const uint32_t width = index ? shape->index_dim : shape->head_dim;
+    if (!shape->packed)
+        return width * sizeof(float);
+    return index ? quant_packed_index_bytes(width) : quant_packed_kv_bytes(width, shape->rope_dim);
+}
+
+static backend_series series_of(const backend_shape *shape, const backend_layer *layer, bool index)
+{
+    const uint32_t width = index ? shape->index_dim : shape->head_dim;
     const uint32_t n_sets = layer->kind == BACKEND_LAYER_CSA ? 2 : 1;
     return (backend_series){ .ratio = layer->ratio,
                              .width = width,
                              .n_sets = n_sets,
                              .ring_tokens = n_sets * layer->ratio + shape->rewind_tokens,
-                             .row_bytes = width * sizeof(float) };
+                             .row_bytes = row_bytes(shape, index) };
 }
 
 /* Gives the series its rings, and returns where the next thing goes. */
@@ -58,6 +69,10 @@ ds4_status backend_layout_new(backend_layout *out, const backend_shape *shape, d
             return ds4_fail(err, DS4_ERR_ARGUMENT,
                             "segments of %" PRIu32 " tokens do not hold whole groups of this model (%" PRIu32 ")",
                             shape->page_tokens, shape->layers[i].ratio);
+    out->window_row_bytes = row_bytes(shape, false);
+    if (out->window_row_bytes == 0 || row_bytes(shape, true) == 0)
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "rows of %" PRIu32 " and %" PRIu32 " values cannot be packed",
+                        shape->head_dim, shape->index_dim);
     out->layers = calloc(n ? n : 1, sizeof *out->layers);
     if (!out->layers)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
@@ -66,13 +81,13 @@ ds4_status backend_layout_new(backend_layout *out, const backend_shape *shape, d
         const backend_layer *layer = &shape->layers[i];
         backend_place *place = &out->layers[i];
         place->window = at;
-        at += aligned((size_t)out->window_tokens * shape->head_dim * sizeof(float), RING_ALIGNMENT);
+        at += aligned(out->window_tokens * out->window_row_bytes, RING_ALIGNMENT);
         if (layer->kind == BACKEND_LAYER_WINDOW)
             continue;
-        place->attention = series_of(shape, layer, shape->head_dim);
+        place->attention = series_of(shape, layer, false);
         at = place_rings(&place->attention, at);
         if (layer->kind == BACKEND_LAYER_CSA) {
-            place->index = series_of(shape, layer, shape->index_dim);
+            place->index = series_of(shape, layer, true);
             at = place_rings(&place->index, at);
         }
     }

@@ -25,6 +25,7 @@ int common_settle(const char *program, common_options *c)
     }
     c->engine.kv_unrounded = c->kv_rounding || c->parity;
     c->engine.index_unrounded = c->index_rounding || c->parity;
+    c->engine.kv_rows_f32 = c->kv_rows || c->parity;
     c->engine.act_f32 = c->act || c->parity;
     c->engine.kv_budget_bytes = (uint64_t)c->space_mb << 20;
     if (!c->model && !startup_default_model(program, c->model_path, sizeof c->model_path))
@@ -59,6 +60,7 @@ model_options common_model_options(const common_options *c)
     return (model_options){ .n_threads = c->engine.n_threads,
                             .kv_rounding = c->engine.kv_unrounded ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL,
                             .index_rounding = c->engine.index_unrounded ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL,
+                            .rows = c->engine.kv_rows_f32 ? MODEL_ROWS_F32 : MODEL_ROWS_AUTO,
                             .act = c->engine.act_f32 ? MODEL_ACT_F32 : MODEL_ACT_Q8,
                             .kernels = c->engine.kernels };
 }

@@ -13,7 +13,7 @@ typedef struct common_options {
     engine_options engine; /* complete after common_settle() */
     uint32_t space_mb, min_cached_tokens, prefill_chunk, loop_tokens;
     const char *model, *change_dir;
-    int backend, kv_rounding, index_rounding, act, profile, log_level; /* which word */
+    int backend, kv_rounding, kv_rows, index_rounding, act, profile, log_level; /* which word */
     bool parity, cpu, verbose, no_store;
     /* Set by common_settle(). */
     char model_path[PATH_MAX], store_path[PATH_MAX];
@@ -33,6 +33,8 @@ common_options common_options_default(void);
       &(c)->kv_rounding, 0, 0 },                                                                                       \
     { OPTION_WORD, "--index-rounding", NULL, "official|none", "FP4 rounding of the indexer (official)",                \
       &(c)->index_rounding, 0, 0 },                                                                                    \
+    { OPTION_WORD, "--kv-rows", NULL, "auto|f32", "cached rows packed where both are official, or in f32 (auto)",       \
+      &(c)->kv_rows, 0, 0 },                                                                                           \
     { OPTION_WORD, "--act", NULL, "q8|f32", "activations against 8-bit weights (q8)", &(c)->act, 0, 0 },               \
     { OPTION_FLAG, "--parity", NULL, NULL, "none, none and f32 of these three: for comparing with references",         \
       &(c)->parity, 0, 0 },                                                                                            \

@@ -99,6 +99,7 @@ static ds4_options api_options(const common_options *c)
     o.kv_unrounded = c->engine.kv_unrounded;
     o.index_unrounded = c->engine.index_unrounded;
     o.act_f32 = c->engine.act_f32;
+    o.kv_rows_f32 = c->engine.kv_rows_f32;
     o.kv_disk_dir = c->engine.kv_dir;
     o.kv_disk_bytes = c->engine.kv_budget_bytes;
     o.kv_min_free_bytes = c->engine.kv_min_free_bytes;

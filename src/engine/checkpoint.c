@@ -33,6 +33,15 @@ static size_t section_bytes(void *user, uint32_t type, uint64_t begin, uint64_t 
     return 0;
 }
 
+static bool section_valid(void *user, uint32_t type, const void *bytes, size_t size)
+{
+    const model *m = user;
+    for (size_t i = 0; i < N_PARTS; i++)
+        if (parts[i].type == type)
+            return model_part_valid(m, parts[i].part, bytes, size);
+    return true;
+}
+
 static uint32_t groups_of(const kv_layout *layout, uint32_t type)
 {
     switch (type) {
@@ -55,21 +64,22 @@ void engine_fill_layout(const model *m, kv_layout *layout)
                            .n_vocab = c->n_vocab,
                            .numerics_version = MODEL_NUMERICS_VERSION,
                            .section_bytes = section_bytes,
+                           .section_valid = section_valid,
                            .user = (void *)(uintptr_t)m };
     for (uint32_t i = 0; i < c->n_layers; i++) {
-        const uint32_t ratio = c->ratios[i];
-        if (ratio == 0)
-            layout->n_window_layers++;
-        else if (ratio == 4)
-            layout->n_csa_layers++;
-        else {
-            layout->n_hca_layers++;
-            layout->hca_ratio = ratio;
-        }
+        layout->n_window_layers += c->kinds[i] == MODEL_LAYER_WINDOW;
+        layout->n_csa_layers += c->kinds[i] == MODEL_LAYER_CSA;
+        layout->n_hca_layers += c->kinds[i] == MODEL_LAYER_HCA;
+        if (c->kinds[i] == MODEL_LAYER_HCA)
+            layout->hca_ratio = c->ratios[i];
     }
-    for (size_t i = 0; i < N_PARTS; i++)
+    for (size_t i = 0; i < N_PARTS; i++) {
+        const bool f32 = model_part_is_f32(m, parts[i].part);
         layout->rules[parts[i].type] =
-            (kv_section_rule){ .used = true, .f32 = true, .n_groups = groups_of(layout, parts[i].type) };
+            (kv_section_rule){ .used = true, .f32 = f32, .n_groups = f32 ? groups_of(layout, parts[i].type) : 0 };
+    }
+    for (int i = 0; i < 4 && c->row_format == MODEL_ROWS_PACKED; i++)
+        layout->codecs[i] = KV_CODEC_V4P; /* CSA, indexer, HCA, window; what is pending is f32 */
 }
 
 /* Test builds may fail where fault_at() is asked, as a copy to a device would. */

@@ -152,6 +152,7 @@ ds4_status engine_open(engine **out, const engine_options *options, ds4_error *e
         .kv_rounding = options->kv_unrounded ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL,
         .index_rounding = options->index_unrounded ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL,
         .act = options->act_f32 ? MODEL_ACT_F32 : MODEL_ACT_Q8,
+        .rows = options->kv_rows_f32 ? MODEL_ROWS_F32 : MODEL_ROWS_AUTO,
         .kernels = options->kernels,
         .n_ctx = options->n_ctx ? options->n_ctx : N_CTX_DEFAULT,
         .page_tokens = options->kv_segment_tokens, /* one unit in memory and on disk */

@@ -1,4 +1,4 @@
-/* engine/engine.h - the door of the engine: a loaded model, its tokenizer, sequences, sampling, checkpoints.
+/* engine/engine.h - public header of the engine: a loaded model, its tokenizer, sequences, sampling, checkpoints.
  *
  * Threads: an engine is stepped by exactly one thread (the scheduler's). What is marked "constant" may be called from
  * any thread once engine_open() has returned. No locks inside. */
@@ -22,6 +22,7 @@ typedef struct engine_options {
     uint32_t n_threads; /* 0: automatic */
     /* Numerics (model specification 12.3). False: as the official model computes. They are part of the identity of states. */
     bool kv_unrounded, index_unrounded, act_f32;
+    bool kv_rows_f32;    /* not packed, although both roundings would allow it */
     const char *kernels; /* a variant by name ("scalar", "avx2", ...); NULL: the best that runs here */
     /* The store; kv_dir NULL means none. A directory that cannot be used is an error here only if it is not a
      * directory or cannot be made: everything later degrades to "no cache" with one log line. */

@@ -1,4 +1,4 @@
-/* engine/engine_state.h - what the files of this room share. Engine thread only, except what is constant. */
+/* engine/engine_state.h - what the files of this module share. Engine thread only, except what is constant. */
 #ifndef ENGINE_ENGINE_STATE_H
 #define ENGINE_ENGINE_STATE_H
 

@@ -81,6 +81,9 @@ typedef struct kv_layout {
      * position `end`; `begin` is the end of the stem. Not asked for LOGITS (n_vocab * 4 or absent).
      * Called from any thread, so it must be a pure function; `user` must live until kv_store_close() has returned true. */
     size_t (*section_bytes)(void *user, uint32_t type, uint64_t begin, uint64_t end);
+    /* V7 of the sections that are not f32: whether the bytes hold values that can be computed with. NULL: not asked. Pure, any
+     * thread. */
+    bool (*section_valid)(void *user, uint32_t type, const void *bytes, size_t size);
     void *user;
 } kv_layout;
 

@@ -104,8 +104,13 @@ static kv_finding check_values(const kv_store *s, const kv_loaded *l)
         const kv_section *section = &l->part.sections[i];
         const kv_section_rule *rule = &s->options.layout.rules[section->type];
         uint32_t first = 0;
-        if (!rule->used || !rule->f32)
+        if (!rule->used)
             continue;
+        if (!rule->f32) {
+            if (!kv_layout_valid(&s->options.layout, section->type, section->bytes, section->size))
+                return bad;
+            continue;
+        }
         bool good = kv_section_stats(section->bytes, section->size, rule->n_groups, have);
         kv_layout_stats(&s->options.layout, l->header.kind, section->type, &first);
         for (uint32_t g = 0; good && rule->n_groups && stats && g < 2 * rule->n_groups; g++) {

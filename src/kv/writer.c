@@ -14,7 +14,7 @@ enum { BACKOFF_FIRST_US = 1000000, BACKOFF_MAX_US = 600000000 };
 
 /* --- the image ---------------------------------------------------------------------------------------------------------- */
 
-/* STATS of every f32 section; false when a value is not finite (F47). */
+/* STATS of every f32 section; false when a value of any section is not finite (F47). */
 static bool fill_stats(kv_draft *d)
 {
     const kv_layout *layout = &d->store->options.layout;
@@ -23,8 +23,13 @@ static bool fill_stats(kv_draft *d)
     for (uint32_t type = KV_SECTION_CSA_ROWS; type <= KV_SECTION_LOGITS; type++) {
         const kv_section_rule *rule = &layout->rules[type];
         uint32_t first = 0;
-        if (!rule->used || !rule->f32)
+        if (!rule->used)
             continue;
+        if (!rule->f32) {
+            if (!kv_layout_valid(layout, type, d->image + d->offsets[type], (size_t)d->sizes[type]))
+                return false;
+            continue;
+        }
         kv_layout_stats(layout, d->extent.kind, type, &first);
         const bool finite =
             kv_section_stats(d->image + d->offsets[type], (size_t)d->sizes[type], rule->n_groups, stats);

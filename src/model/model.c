@@ -1,5 +1,6 @@
 /* Opening and closing, scratch memory, fingerprints. */
 #include "model/network.h"
+#include "quant/quant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,19 @@ static uint32_t default_page(const model *m)
     return multiple > PAGE_TOKENS_MAX ? 0 : (PAGE_TOKENS + multiple - 1) / multiple * multiple;
 }
 
+/* AUTO becomes what this model and these roundings allow. */
+static ds4_status choose_rows(model_config *c, ds4_error *err)
+{
+    const bool rounded = c->kv_rounding == MODEL_ROUNDING_OFFICIAL && c->index_rounding == MODEL_ROUNDING_OFFICIAL;
+    const bool packable =
+        rounded && quant_packed_kv_bytes(c->head_dim, c->rope_dim) > 0 && quant_packed_index_bytes(c->index_dim) > 0;
+    if (c->row_format == MODEL_ROWS_PACKED && !packable)
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "packed rows need both official roundings, and heads that they divide");
+    if (c->row_format == MODEL_ROWS_AUTO)
+        c->row_format = packable ? MODEL_ROWS_PACKED : MODEL_ROWS_F32;
+    return DS4_OK;
+}
+
 static ds4_status configure(model *m, const model_options *options, ds4_error *err)
 {
     enum { N_CTX_MIN = 32768 };
@@ -154,6 +168,7 @@ static ds4_status configure(model *m, const model_options *options, ds4_error *e
         .n_tokens_max = MODEL_CHUNK_MAX,
         .n_rows_max = MODEL_CHUNK_MAX,
         .n_ctx_max = m->n_ctx_max,
+        .packed = c->row_format == MODEL_ROWS_PACKED,
         .page_tokens = page,
         .rewind_tokens = MODEL_REWIND_MAX,
     };
@@ -174,10 +189,13 @@ ds4_status model_open_gguf(model **out, gguf_file *file, const model_options *op
     m->config.kv_rounding = options->kv_rounding;
     m->config.index_rounding = options->index_rounding;
     m->config.act = options->act;
+    m->config.row_format = options->rows;
     const backend_options how = { .n_threads = options->n_threads,
                                   .kernels = options->kernels,
                                   .quantise = options->act == MODEL_ACT_Q8 };
     ds4_status status = model_config_read(&m->config, file, &m->memory, err);
+    if (status == DS4_OK)
+        status = choose_rows(&m->config, err);
     if (status == DS4_OK)
         status = backend_open(&m->backend, options->backend ? options->backend : "cpu", &how, err);
     if (status == DS4_OK)

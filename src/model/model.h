@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 enum {
-    MODEL_NUMERICS_VERSION = 1, /* grows when the same weights and tokens begin to give other rows, beyond rounding */
+    MODEL_NUMERICS_VERSION = 2, /* grows when the same weights and tokens begin to give other rows, beyond rounding */
     MODEL_CSA_RATIO = 4,  /* this ratio means two overlapping series and an indexer; other non-zero ones mean HCA */
     MODEL_REWIND_MAX = 8, /* tokens that model_state_rewind() can always take back */
     MODEL_CHUNK_MAX = 512 /* model_forward() works through longer batches in steps of so many tokens */
@@ -25,12 +25,15 @@ enum {
 /* ---- options ---- */
 typedef enum model_rounding { MODEL_ROUNDING_OFFICIAL, MODEL_ROUNDING_NONE } model_rounding;
 typedef enum model_activation { MODEL_ACT_Q8, MODEL_ACT_F32 } model_activation;
-typedef enum model_row_format { MODEL_ROWS_F32 } model_row_format; /* packed rows will join here */
+/* How a sequence keeps its rows. Packed ones (quant/pack.c) are 3.5 times smaller and hold the same values: they need both
+ * official roundings. AUTO: packed where they can be. */
+typedef enum model_row_format { MODEL_ROWS_AUTO, MODEL_ROWS_F32, MODEL_ROWS_PACKED } model_row_format;
 
 typedef struct model_options {
     uint32_t n_threads; /* kernels' threads, the caller's included; 0: one per physical core, at most 16 */
     model_rounding kv_rounding, index_rounding;
     model_activation act;
+    model_row_format rows;
     const char *kernels;  /* force a kernel variant ("scalar", "avx2", ...); NULL: the best this machine runs */
     const char *backend;  /* NULL: "cpu" */
     uint32_t n_ctx;       /* longest sequence; 0: what the model was trained for, 32,768 at least */
@@ -129,7 +132,8 @@ uint32_t model_state_length(const model_state *state);
  * last reset or commit, and never below a commit: otherwise UNSUPPORTED and nothing changes. */
 ds4_status model_state_rewind(model_state *state, uint32_t n, ds4_error *err);
 
-/* The parts of a state that a store keeps; kvstore specification, section 4. Everything is f32, little-endian, layer-major:
+/* The parts of a state that a store keeps; kvstore specification, section 4. Little-endian, layer-major; rows and window are as
+ * the sequence keeps them, f32 or packed (docs/formats/kv-store.md), everything else is f32:
  * rows       per layer of the kind: the rows that tokens [begin, end) complete, floor(end/r) - floor(begin/r) of them
  * WINDOW     per layer: min(end, W) rows, oldest first
  * *_PENDING  per layer of the kind: end mod r tokens, each kv then gate (bias added)
@@ -149,6 +153,9 @@ typedef enum model_part {
 } model_part;
 
 size_t model_part_bytes(const model *m, model_part part, uint64_t begin, uint64_t end); /* any thread */
+/* Whether bytes of a part hold values that can be computed with: finite, and codes that packing gives. Any thread. */
+bool model_part_valid(const model *m, model_part part, const void *bytes, size_t size);
+bool model_part_is_f32(const model *m, model_part part); /* or packed rows; any thread */
 /* Rows: any range up to the length. Other parts: `end` must be the length. ARGUMENT otherwise, or when `size` is not
  * model_part_bytes(). */
 ds4_status model_state_export(const model_state *state, model_part part, uint64_t begin, uint64_t end, void *out,

@@ -1,8 +1,9 @@
 /* The parts of a state that a store keeps, out and in: kvstore specification, section 4; model/model.h has the layouts. */
 #include "model/network.h"
+#include "quant/quant.h"
 
 #include <inttypes.h>
-#include <math.h>
+#include <string.h>
 
 /* What a part is made of. */
 static bool is_rows(model_part part)
@@ -31,19 +32,33 @@ static uint32_t width_of(const model *m, model_part part)
     return of_index(part) ? m->config.index_dim : m->config.head_dim;
 }
 
-/* Floats of `part` in one layer. */
-static uint64_t layer_floats(const model *m, model_part part, uint32_t i_layer, uint64_t begin, uint64_t end)
+/* Bytes of a row of a part that is made of rows. */
+static size_t row_bytes(const model *m, model_part part)
 {
-    const uint64_t width = width_of(m, part), ratio = m->config.ratios[i_layer];
+    if (m->config.row_format == MODEL_ROWS_F32)
+        return width_of(m, part) * sizeof(float);
+    return of_index(part) ? quant_packed_index_bytes(m->config.index_dim)
+                          : quant_packed_kv_bytes(m->config.head_dim, m->config.rope_dim);
+}
+
+bool model_part_is_f32(const model *m, model_part part)
+{
+    return m->config.row_format == MODEL_ROWS_F32 || (!is_rows(part) && part != MODEL_WINDOW);
+}
+
+/* Bytes of `part` in one layer. */
+static uint64_t layer_bytes(const model *m, model_part part, uint32_t i_layer, uint64_t begin, uint64_t end)
+{
+    const uint64_t value = width_of(m, part) * sizeof(float), ratio = m->config.ratios[i_layer];
     const uint64_t sets = m->config.kinds[i_layer] == MODEL_LAYER_CSA ? 2 : 1;
     switch (part) {
     case MODEL_CSA_ROWS:
     case MODEL_INDEX_ROWS:
-    case MODEL_HCA_ROWS: return (end / ratio - begin / ratio) * width;
-    case MODEL_WINDOW: return (end < m->config.window ? end : m->config.window) * width;
+    case MODEL_HCA_ROWS: return (end / ratio - begin / ratio) * row_bytes(m, part);
+    case MODEL_WINDOW: return (end < m->config.window ? end : m->config.window) * row_bytes(m, part);
     case MODEL_CSA_OVERLAP:
-    case MODEL_INDEX_OVERLAP: return end >= ratio ? 2 * (uint64_t)ratio * width : 0;
-    default: return end % ratio * 2 * sets * width;
+    case MODEL_INDEX_OVERLAP: return end >= ratio ? 2 * ratio * value : 0;
+    default: return end % ratio * 2 * sets * value;
     }
 }
 
@@ -52,8 +67,8 @@ size_t model_part_bytes(const model *m, model_part part, uint64_t begin, uint64_
     uint64_t n = 0;
     for (uint32_t i = 0; i < m->config.n_layers; i++)
         if (layer_has(m, part, i))
-            n += layer_floats(m, part, i, begin, end);
-    return (size_t)(n * sizeof(float));
+            n += layer_bytes(m, part, i, begin, end);
+    return (size_t)n;
 }
 
 /* --- walking a part: the same walk copies out and in --------------------------------------------------------------- */
@@ -64,10 +79,9 @@ typedef struct walk {
     const uint8_t *in; /* import: where they come from; NULL when exporting */
 } walk;
 
-/* Passes n floats that stand `offset` bytes into a block of the backend's memory. */
-static void pass(walk *w, void *block, size_t offset, size_t n)
+/* Passes what stands `offset` bytes into a block of the backend's memory. */
+static void pass(walk *w, void *block, size_t offset, size_t bytes)
 {
-    const size_t bytes = n * sizeof(float);
     const backend_ops *ops = w->m->backend->ops;
     uint8_t *memory = (uint8_t *)block + offset;
     if (w->in) {
@@ -86,7 +100,7 @@ static void pass_rows(walk *w, const model_state *state, const backend_series *s
     while (begin < end) {
         const uint64_t first = begin % per_page, rest = end - begin,
                        n = rest < per_page - first ? rest : per_page - first;
-        pass(w, state->pages[begin / per_page], s->rows + first * s->row_bytes, (size_t)n * s->width);
+        pass(w, state->pages[begin / per_page], s->rows + first * s->row_bytes, (size_t)n * s->row_bytes);
         begin += n;
     }
 }
@@ -97,17 +111,18 @@ static void pass_tokens(walk *w, const model_state *state, const backend_series 
 {
     for (uint64_t position = begin; position < end; position++) {
         const size_t at = (size_t)(position % s->ring_tokens) * s->n_sets * s->width * sizeof(float);
-        pass(w, state->rolling, s->ring_kv + at, n);
-        pass(w, state->rolling, s->ring_gate + at, n);
+        pass(w, state->rolling, s->ring_kv + at, n * sizeof(float));
+        pass(w, state->rolling, s->ring_gate + at, n * sizeof(float));
     }
 }
 
 static void pass_window(walk *w, const model_state *state, size_t window, uint64_t end)
 {
-    const uint64_t n = w->m->config.window, ring = w->m->backend->layout.window_tokens;
-    const size_t dim = w->m->config.head_dim;
+    const backend_layout *layout = &w->m->backend->layout;
+    const uint64_t n = w->m->config.window;
     for (uint64_t position = end > n ? end - n : 0; position < end; position++)
-        pass(w, state->rolling, window + (size_t)(position % ring) * dim * sizeof(float), dim);
+        pass(w, state->rolling, window + (size_t)(position % layout->window_tokens) * layout->window_row_bytes,
+             layout->window_row_bytes);
 }
 
 static void pass_layer(walk *w, const model_state *state, model_part part, uint32_t i_layer, uint64_t begin,
@@ -170,6 +185,18 @@ static bool all_finite(const uint8_t *bytes, size_t n)
     return !(bad[0] | bad[1] | bad[2] | bad[3]);
 }
 
+bool model_part_valid(const model *m, model_part part, const void *bytes, size_t size)
+{
+    const uint8_t *at = bytes;
+    if (model_part_is_f32(m, part))
+        return all_finite(at, size / sizeof(float));
+    bool good = true;
+    for (const size_t row = row_bytes(m, part); good && size >= row; at += row, size -= row)
+        good = of_index(part) ? quant_packed_index_valid(at, m->config.index_dim)
+                              : quant_packed_kv_valid(at, m->config.head_dim, m->config.rope_dim);
+    return good;
+}
+
 ds4_status model_state_import(model_state *state, model_part part, uint64_t begin, uint64_t end, const void *bytes,
                               size_t size, ds4_error *err)
 {
@@ -181,8 +208,9 @@ ds4_status model_state_import(model_state *state, model_part part, uint64_t begi
         return ds4_fail(err, DS4_ERR_ARGUMENT, "part %d of tokens %" PRIu64 "..%" PRIu64 " does not fit (%zu bytes)",
                         (int)part, begin, end, size);
     state->importing = state->bad = true;
-    if (!all_finite(bytes, size / sizeof(float)))
-        return ds4_fail(err, DS4_ERR_STATE_BAD, "a stored value of part %d is not finite", (int)part);
+    if (!model_part_valid(state->m, part, bytes, size))
+        return ds4_fail(err, DS4_ERR_STATE_BAD, "a stored value of part %d is not finite, or no code of a row",
+                        (int)part);
     if (is_rows(part)) {
         const ds4_status status = model_state_grow(state, (uint32_t)end, err);
         if (status != DS4_OK)

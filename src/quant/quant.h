@@ -31,6 +31,11 @@ enum {
     QUANT_KV_BLOCK = 64,   /* channels that share an FP8 scale */
     QUANT_INDEX_BLOCK = 32 /* channels that share an FP4 scale */
 };
+/* Scales of the official roundings: the smallest power of two with max(largest, FLOOR) <= TOP * scale. */
+#define QUANT_KV_FLOOR    1e-4f
+#define QUANT_KV_TOP      448.0f
+#define QUANT_INDEX_FLOOR (6.0f * 0x1p-126f)
+#define QUANT_INDEX_TOP   6.0f
 
 /* What is known of a type. Constant. */
 typedef struct quant_type {
@@ -72,7 +77,21 @@ void quant_activation_q8(const float *x, size_t n, int8_t *q, float *d);
 
 /* ---- roundings of the state (model specification 12.2), in place ---- */
 void quant_round_kv(float *x, size_t n);    /* E4M3 in blocks of 64, the last may be short */
+void quant_round_bf16(float *x, size_t n);  /* what the rotated channels of a kv row are kept in */
 void quant_hadamard(float *x, size_t n);    /* normalised, natural order; n a power of two */
 void quant_round_index(float *x, size_t n); /* Hadamard, then E2M1 in blocks of 32; n a power of two, multiple of 32 */
+
+/* ---- packed rows of the state; the bytes are described in quant/pack.c ---- */
+/* Of rows that were rounded as above, unpacking gives every bit back (but -0 of an index row comes back as 0). A value that is
+ * not finite comes back as one that is not. `valid`: whether the bytes are such as packing finite values gives. */
+size_t quant_packed_kv_bytes(size_t n,
+                             size_t n_rot); /* 0: n - n_rot is no multiple of 64, such rows have no packed form */
+void quant_pack_kv(const float *x, size_t n, size_t n_rot, uint8_t *out);
+void quant_unpack_kv(const uint8_t *in, size_t n, size_t n_rot, float *x);
+bool quant_packed_kv_valid(const uint8_t *in, size_t n, size_t n_rot);
+size_t quant_packed_index_bytes(size_t n); /* 0: n is no multiple of 32 */
+void quant_pack_index(const float *x, size_t n, uint8_t *out);
+void quant_unpack_index(const uint8_t *in, size_t n, float *x);
+bool quant_packed_index_valid(const uint8_t *in, size_t n);
 
 #endif

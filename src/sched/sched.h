@@ -1,4 +1,4 @@
-/* sched/sched.h - the door of the scheduler: requests in, tokens out. It owns the engine thread.
+/* sched/sched.h - public header of the scheduler: requests in, tokens out. It owns the engine thread.
  *
  * One thread steps the engine. Requests are admitted from a bounded queue, matched with what is already computed (a
  * resident sequence, or a checkpoint on disk), prefilled in chunks beside the decoding of others, and retried once from
@@ -108,7 +108,7 @@ bool sched_make_room(sched *s);
 /* Asks for an early end: on_done() follows soon with CANCELLED (or with the result that came first). The scheduler must
  * still be open. */
 void sched_cancel(sched_ticket *ticket);
-/* Gives the ticket back; any time, also before on_done() (the request then goes on unobserved by its owner's hand). */
+/* Gives the ticket back; any time, also before on_done() (the request keeps running; only the handle is gone). */
 void sched_ticket_release(sched_ticket *ticket);
 
 /* No new requests; running ones end by themselves, or are cancelled after grace_us. Returns when idle. */

@@ -1,4 +1,4 @@
-/* sched/sched_state.h - what the files of this room share: the scheduler's fields, grouped by who may touch them. */
+/* sched/sched_state.h - what the files of this module share: the scheduler's fields, grouped by who may touch them. */
 #ifndef SCHED_SCHED_STATE_H
 #define SCHED_SCHED_STATE_H
 
@@ -71,7 +71,7 @@ void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const cha
  * does (false). */
 bool fail_job(sched *s, job *j, const ds4_error *why);
 /* Finite values came out of the job's state: a restored one has passed its trial, and a clean run that has come to the end
- * of the history shows that its suspect is guilty. */
+ * of the history shows that the suspected checkpoint was at fault. */
 void prove_job(sched *s, job *j);
 /* Empties the job's slot; the request will be evaluated from position 0. */
 void restart_clean(sched *s, job *j);

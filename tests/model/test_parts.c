@@ -1,6 +1,7 @@
 /* What a store keeps of a state: out, in again, and everything that must be refused on the way. Also what happens to a state whose
  * values are not finite: it is the only way a fault of the arithmetic shows. */
 #include "model/model.h"
+#include "quant/quant.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -132,31 +133,53 @@ static void a_restored_state_goes_on_as_if_it_had_never_been_away(void **state)
     model_close(m);
 }
 
-static void a_value_that_is_not_finite_is_refused_in_every_part(void **state)
+/* Four bytes of a part that no healthy state has, at its beginning, in the middle or at its end: a value that is not finite,
+ * or in packed rows a code or scale that stands for none. */
+static uint8_t *spoil(const model *m, model_part part, const image *saved, size_t i, uint8_t kept[4])
 {
     const float bad[] = { NAN, INFINITY, -INFINITY };
-    model *m = open_model(healthy);
+    const size_t size = saved->sizes[part], places[] = { 0, size / 8 * 4, size - 4 };
+    uint8_t *at = saved->parts[part] + places[i];
+    const bool packed = !model_part_is_f32(m, part);
+    if (packed && part == MODEL_INDEX_ROWS) /* a row ends with its scales */
+        at = saved->parts[part] + (i == 2 ? size : quant_packed_index_bytes(model_config_of(m)->index_dim)) - 4;
+    memcpy(kept, at, 4);
+    memcpy(at, &bad[i], 4);
+    if (packed)
+        memset(at, 0xff, 4);
+    return at;
+}
+
+static void check_spoiled_parts(model_row_format rows)
+{
+    model_options options = model_options_default();
+    model *m;
+    options.rows = rows;
+    assert_int_equal(model_open(&m, healthy, &options, NULL), DS4_OK);
+    assert_int_equal(model_config_of(m)->row_format, rows);
     model_state *s = new_state(m);
-    (void)state;
     feed(m, s, 0, N - 1, NULL);
     image saved = export_all(m, s);
     for (int part = 0; part < MODEL_N_PARTS; part++)
         for (size_t i = 0; i < 3 && saved.sizes[part]; i++) {
-            float kept;
-            const size_t n = saved.sizes[part] / sizeof kept, places[] = { 0, n / 2, n - 1 };
-            uint8_t *at = saved.parts[part] + places[i] * sizeof kept;
-            memcpy(&kept, at, sizeof kept);
-            memcpy(at, &bad[i], sizeof kept);
+            uint8_t kept[4], *at = spoil(m, (model_part)part, &saved, i, kept);
             model_state_reset(s);
             assert_int_equal(import_part(s, &saved, part), DS4_ERR_STATE_BAD);
             assert_false(can_be_computed_on(m, s));
-            memcpy(at, &kept, sizeof kept);
+            memcpy(at, kept, 4);
         }
     model_state_reset(s);
     assert_true(can_be_computed_on(m, s));
     image_free(&saved);
     model_state_free(s);
     model_close(m);
+}
+
+static void a_value_that_is_not_finite_is_refused_in_every_part(void **state)
+{
+    (void)state;
+    check_spoiled_parts(MODEL_ROWS_F32);
+    check_spoiled_parts(MODEL_ROWS_PACKED);
 }
 
 static void a_state_that_lacks_a_part_is_none(void **state)

@@ -297,39 +297,6 @@ static void a_rewind_knows_its_limits(void **state)
     model_close(m);
 }
 
-/* Every part of a stored state is looked at before it is taken in: one value that is not finite, and the state is bad. */
-static void values_that_are_not_finite_are_not_imported(void **state)
-{
-    enum { FED = 100 };
-    const model_options o = model_options_default();
-    const float bad[] = { NAN, INFINITY, -INFINITY };
-    model *m;
-    (void)state;
-    assert_int_equal(model_open(&m, paths[0], &o, NULL), DS4_OK);
-    model_state *from = new_state(m), *to = new_state(m);
-    model_slice slices = { .state = from, .tokens = tokens, .n_tokens = FED };
-    feed(m, &slices, 1);
-    for (model_part part = 0; part < MODEL_N_PARTS; part++) {
-        const size_t size = model_part_bytes(m, part, 0, FED), n = size / sizeof(float);
-        float *values = malloc(size + 1);
-        assert_int_equal(model_state_export(from, part, 0, FED, values, size, NULL), DS4_OK);
-        for (size_t k = 0; n > 0 && k < 3; k++) {
-            const size_t at = k == 0 ? 0 : k == 1 ? n / 2 : n - 1;
-            const float good = values[at];
-            values[at] = bad[k];
-            model_state_reset(to);
-            assert_int_equal(model_state_import(to, part, 0, FED, values, size, NULL), DS4_ERR_STATE_BAD);
-            values[at] = good;
-        }
-        model_state_reset(to);
-        assert_int_equal(model_state_import(to, part, 0, FED, values, size, NULL), DS4_OK);
-        free(values);
-    }
-    model_state_free(from);
-    model_state_free(to);
-    model_close(m);
-}
-
 /* A batch that cannot be run leaves every state as it was. */
 static void a_refused_batch_changes_nothing(void **state)
 {
@@ -366,7 +333,6 @@ int main(void)
         cmocka_unit_test(the_state_is_the_same_to_the_bit_however_the_tokens_came),
         cmocka_unit_test(batches_longer_than_a_step_are_the_same_to_the_bit),
         cmocka_unit_test(a_rewind_knows_its_limits),
-        cmocka_unit_test(values_that_are_not_finite_are_not_imported),
         cmocka_unit_test(a_refused_batch_changes_nothing),
     };
     return cmocka_run_group_tests(tests, write_models, NULL);

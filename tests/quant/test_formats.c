@@ -324,6 +324,86 @@ static void eight_bit_blocks(void **state)
     free(x);
 }
 
+/* Of rows that were rounded, packing loses nothing; what is not finite stays so, and is not valid. */
+static void packed_rows_hold_every_bit(void **state)
+{
+    enum { N = 512, ROT = 64, ROUNDS = 300 };
+    static const float scales[] = { 0, 1e-30f, 1e-6f, 1e-3f, 1, 50, 3000, 1e20f };
+    (void)state;
+    assert_int_equal(quant_packed_kv_bytes(N, ROT), 584);
+    assert_int_equal(quant_packed_kv_bytes(192, 64), 264);
+    assert_int_equal(quant_packed_kv_bytes(100, 64), 0);
+    assert_int_equal(quant_packed_index_bytes(128), 68);
+    assert_int_equal(quant_packed_index_bytes(48), 0);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        float *x = test_random_f32(N, round), back[N];
+        uint8_t packed[584];
+        for (size_t i = 0; i < N; i++) /* neighbouring blocks of all sizes, zeros between */
+            x[i] *= scales[(i / 64 + round) % (sizeof scales / sizeof scales[0])] * (i % 7 ? 1.0f : 0.0f);
+        float kv[N], index[128];
+        memcpy(kv, x, sizeof kv);
+        memcpy(index, x + round % 64, sizeof index);
+        quant_round_kv(kv, N - ROT);
+        quant_round_bf16(kv + N - ROT, ROT);
+        quant_pack_kv(kv, N, ROT, packed);
+        assert_true(quant_packed_kv_valid(packed, N, ROT));
+        quant_unpack_kv(packed, N, ROT, back);
+        assert_memory_equal(back, kv, sizeof kv);
+        quant_round_index(index, 128);
+        quant_pack_index(index, 128, packed);
+        assert_true(quant_packed_index_valid(packed, 128));
+        quant_unpack_index(packed, 128, back);
+        for (size_t i = 0; i < 128; i++)
+            assert_float_equal(back[i], index[i], 0.0f); /* -0 has become 0 */
+        const float bad[] = { NAN, INFINITY, -INFINITY };
+        kv[round % N] = bad[round % 3];
+        index[round % 128] = bad[round % 3];
+        quant_pack_kv(kv, N, ROT, packed);
+        assert_false(quant_packed_kv_valid(packed, N, ROT));
+        quant_unpack_kv(packed, N, ROT, back);
+        assert_false(isfinite(back[round % N]));
+        quant_pack_index(index, 128, packed);
+        assert_false(quant_packed_index_valid(packed, 128));
+        quant_unpack_index(packed, 128, back);
+        assert_false(isfinite(back[round % 128]));
+        free(x);
+    }
+}
+
+/* Every byte of a packed row that no packing gives is noticed: NaN codes, NaN scales, what must be zero, infinite tails. */
+static void damaged_packed_rows_are_not_valid(void **state)
+{
+    float *x = test_random_f32(512, 3);
+    uint8_t kv[584], index[68];
+    (void)state;
+    quant_pack_kv(x, 512, 64, kv);
+    quant_pack_index(x, 128, index);
+    for (size_t i = 0; i < 456; i++) {
+        const uint8_t was = kv[i];
+        kv[i] = i < 448 ? 0x7f : 0xff; /* code, scale, padding */
+        assert_false(quant_packed_kv_valid(kv, 512, 64));
+        kv[i] = i < 448 ? 0xff : was;
+        assert_int_equal(quant_packed_kv_valid(kv, 512, 64), i >= 448);
+        kv[i] = was;
+    }
+    for (size_t i = 456; i < 584; i += 2) {
+        const uint8_t low = kv[i], high = kv[i + 1];
+        kv[i] = 0x80, kv[i + 1] = 0x7f;
+        assert_false(quant_packed_kv_valid(kv, 512, 64));
+        kv[i] = low, kv[i + 1] = high;
+    }
+    for (size_t i = 0; i < 68; i++)
+        for (unsigned half = 0; half < 2; half++) {
+            const uint8_t was = index[i];
+            index[i] = i >= 64 ? 0xff : half ? (uint8_t)((was & 0xf) | 0x80) : (uint8_t)((was & 0xf0) | 8);
+            assert_false(quant_packed_index_valid(index, 128));
+            index[i] = was;
+        }
+    assert_true(quant_packed_kv_valid(kv, 512, 64));
+    assert_true(quant_packed_index_valid(index, 128));
+    free(x);
+}
+
 /* Values so small that their scale is rounded to a few bits, and values that are none. */
 static void eight_bit_values_stay_in_range(void **state)
 {
@@ -366,6 +446,8 @@ int main(void)
         cmocka_unit_test(known_blocks_of_q8_0),
         cmocka_unit_test(eight_bit_blocks_round_away_from_zero),
         cmocka_unit_test(eight_bit_blocks),
+        cmocka_unit_test(packed_rows_hold_every_bit),
+        cmocka_unit_test(damaged_packed_rows_are_not_valid),
         cmocka_unit_test(eight_bit_values_stay_in_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* tests/sched/stub_engine.h - an engine without a network: the next token is a hash of all tokens before it, so every
  * mistake in what was evaluated changes the output. Also a store with one checkpoint that tests place by hand.
- * It stands in for the real rooms at link time; failures are ordered through `stub`. */
+ * It replaces the real modules at link time; failures are ordered through `stub`. */
 #ifndef TESTS_SCHED_STUB_ENGINE_H
 #define TESTS_SCHED_STUB_ENGINE_H
 

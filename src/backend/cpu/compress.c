@@ -1,6 +1,7 @@
 /* Compressors: model specification, section 6. Groups are aligned to absolute positions; what a group needs from before this
  * step stands in the rings. */
 #include "backend/cpu/cpu.h"
+#include "quant/quant.h"
 
 #include <math.h>
 #include <string.h>
@@ -66,8 +67,7 @@ static void compress_task(void *arg, uint32_t i_task, uint32_t worker)
     const compress_job *job = arg;
     const cpu_backend *b = job->b;
     const uint32_t group = job->first_group + i_task, D = job->series->width;
-    float *row = cpu_series_row(&b->base.layout, job->series, &job->span->sequence, group);
-    float *scratch = b->workers[worker].pooled;
+    float *scratch = b->workers[worker].pooled, *row = scratch + 2 * (size_t)D;
     const uint32_t n_rot = 2 * b->n_pairs, position = group * job->series->ratio;
     pool_group(job, group, row, scratch, scratch + D);
     cpu_norm_row(b->kernels, row, row, job->norm, D, b->shape.rms_eps);
@@ -79,6 +79,13 @@ static void compress_task(void *arg, uint32_t i_task, uint32_t worker)
         tail[2 * j + 1] = u * sine + v * cosine;
     }
     cpu_round(row, D, n_rot, job->c->index ? b->shape.index_round : b->shape.kv_round);
+    uint8_t *out = cpu_series_row(&b->base.layout, job->series, &job->span->sequence, group);
+    if (!b->shape.packed)
+        memcpy(out, row, D * sizeof *row);
+    else if (job->c->index)
+        quant_pack_index(row, D, out);
+    else
+        quant_pack_kv(row, D, n_rot, out);
 }
 
 static void bias_task(void *arg, uint32_t t, uint32_t worker)

@@ -33,9 +33,10 @@ void cpu_rope(float *x, uint32_t dim, const float *cosine, const float *sine, ui
 
 void cpu_round(float *x, uint32_t dim, uint32_t n_rot, backend_round round)
 {
-    if (round == BACKEND_ROUND_KV)
+    if (round == BACKEND_ROUND_KV) {
         quant_round_kv(x, dim - n_rot);
-    else if (round == BACKEND_ROUND_INDEX)
+        quant_round_bf16(x + dim - n_rot, n_rot);
+    } else if (round == BACKEND_ROUND_INDEX)
         quant_round_index(x, dim);
 }
 
@@ -268,9 +269,11 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+enum { UNPACK_ALL = 4096 /* rows of a CSA layer that are unpacked at once, for all tokens of a span */ };
+
 /* Sizes that follow from a shape. */
 typedef struct scratch_sizes {
-    size_t n_slots, n_vectors, n_attend, n_index, width;
+    size_t n_slots, n_vectors, n_attend, n_index, n_unpacked, width;
 } scratch_sizes;
 
 static scratch_sizes sizes_of(const backend_shape *s)
@@ -288,6 +291,10 @@ static scratch_sizes sizes_of(const backend_shape *s)
             z.n_index = larger(z.n_index, rows);
     }
     z.n_attend += s->window;
+    if (s->packed) {
+        const size_t many = larger(UNPACK_ALL, (size_t)UNPACK_TOKENS * s->index_top_k);
+        z.n_unpacked = larger(z.n_attend, s->window + (z.n_index < many ? z.n_index : many));
+    }
     return z;
 }
 
@@ -297,7 +304,7 @@ typedef struct scratch_list {
     size_t bytes;
 } scratch_list;
 
-enum { N_LISTS = 19, N_WORKER_LISTS = 5 };
+enum { N_LISTS = 20, N_WORKER_LISTS = 6 };
 
 static void lists_of(cpu_backend *b, const backend_shape *s, scratch_list out[N_LISTS])
 {
@@ -313,6 +320,7 @@ static void lists_of(cpu_backend *b, const backend_shape *s, scratch_list out[N_
         { &b->index_weight, T * s->n_index_heads * F },
         { &b->chosen, T * s->index_top_k * sizeof *b->chosen },
         { &b->n_chosen, T * sizeof *b->n_chosen },
+        { &b->unpacked, z.n_unpacked * s->head_dim * F },
         { &b->q, T * s->n_input_max },
         { &b->q_scale, T * s->n_input_max / QUANT_Q8_BLOCK * F },
         { &b->q_rows, 2 * z.n_vectors * sizeof *b->q_rows },
@@ -334,7 +342,8 @@ static void worker_lists_of(cpu_worker *w, const backend_shape *s, scratch_list 
     const scratch_list lists[N_WORKER_LISTS] = {
         { &w->scores, larger(HEAD_BLOCK * z.n_attend, 2 * z.n_index) * F },
         { &w->rows, z.n_attend * sizeof *w->rows },
-        { &w->pooled, 2 * z.width * F },
+        { &w->pooled, 3 * z.width * F },
+        { &w->tile, SCORE_BLOCK * s->index_dim * F },
         { &w->affinities, larger(s->n_experts, 1) * F },
         { &w->raw, larger(ROW_BLOCK, z.n_attend) * sizeof *w->raw },
     };
@@ -409,6 +418,7 @@ static ds4_status cpu_configure(backend *base, const backend_shape *shape, ds4_e
     if (status != DS4_OK)
         return status;
     b->n_vectors_max = sizes_of(shape).n_vectors;
+    b->n_unpacked_max = sizes_of(shape).n_unpacked;
     lists_of(b, shape, lists);
     bool good = copy_shape(b, shape) == DS4_OK && new_lists(lists, N_LISTS);
     for (uint32_t i = 0; good && i < base->n_threads; i++) {

@@ -9,8 +9,10 @@
 #include "base/pool.h"
 
 enum {
-    ROW_BLOCK = 32, /* rows of a matrix per task */
-    HEAD_BLOCK = 4  /* heads per attention task: they share the reading of the rows */
+    ROW_BLOCK = 32,   /* rows of a matrix per task */
+    HEAD_BLOCK = 4,   /* heads per attention task: they share the reading of the rows */
+    SCORE_BLOCK = 16, /* index rows scored by one tile */
+    UNPACK_TOKENS = 8 /* tokens whose chosen rows are unpacked together */
 };
 
 /* A weight: in the mapped file, or a copy. */
@@ -28,7 +30,8 @@ struct backend_tensor {
 typedef struct cpu_worker {
     float *scores;       /* [HEAD_BLOCK, rows that a query sees], or [2, index rows] */
     const float **rows;  /* [rows that a query sees] */
-    float *pooled;       /* [2, widest row] of the compressor */
+    float *pooled;       /* [3, widest row] of the compressor */
+    float *tile;         /* [SCORE_BLOCK, index_dim] index rows, unpacked */
     float *affinities;   /* [n_experts] of the router */
     const uint8_t **raw; /* [ROW_BLOCK, or the rows that a query sees] */
 } cpu_worker;
@@ -50,7 +53,9 @@ typedef struct cpu_backend {
     float *index_query, *index_weight; /* [T, HI, I], [T, HI] */
     uint32_t *chosen, *n_chosen;       /* [T, K], [T]: rows that the indexer chose */
     bool choosing;                     /* the last index() had to choose */
-    int8_t *q;                         /* quantised inputs */
+    float *unpacked; /* [n_unpacked_max, head_dim] rows that attention reads; only where rows are packed */
+    size_t n_unpacked_max;
+    int8_t *q; /* quantised inputs */
     float *q_scale;
     q8_vector *q_rows;    /* [2, n_vectors_max]: of tokens, of experts' slots */
     const float **x_rows; /* the same */
@@ -74,13 +79,13 @@ static inline const float *cpu_values(const backend_tensor *t)
     return t ? (const float *)(const void *)t->data : NULL;
 }
 
-/* Row number `row` of a series of a sequence, in its page. */
-static inline float *cpu_series_row(const backend_layout *layout, const backend_series *s, const backend_sequence *q,
-                                    uint32_t row)
+/* Row number `row` of a series of a sequence, in its page: f32, aligned, or packed. */
+static inline uint8_t *cpu_series_row(const backend_layout *layout, const backend_series *s, const backend_sequence *q,
+                                      uint32_t row)
 {
     const uint32_t per_page = layout->page_tokens / s->ratio;
     uint8_t *page = q->pages[row / per_page];
-    return (float *)(void *)(page + s->rows + row % per_page * s->row_bytes);
+    return page + s->rows + row % per_page * s->row_bytes;
 }
 
 /* What stands at an offset of a sequence's rolling block. */

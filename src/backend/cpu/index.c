@@ -4,8 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { SCORE_BLOCK = 16 }; /* rows scored by one tile */
-
 typedef struct index_job {
     cpu_backend *b;
     const backend_series *series;
@@ -50,7 +48,11 @@ static void score_rows(const index_job *job, uint32_t t, uint32_t n_rows, float 
     for (uint32_t at = 0; at < n_rows; at += SCORE_BLOCK) {
         const uint32_t n = n_rows - at < SCORE_BLOCK ? n_rows - at : SCORE_BLOCK;
         for (uint32_t i = 0; i < n; i++) {
-            w->raw[i] = (const uint8_t *)cpu_series_row(&b->base.layout, job->series, &job->span->sequence, at + i);
+            w->raw[i] = cpu_series_row(&b->base.layout, job->series, &job->span->sequence, at + i);
+            if (b->shape.packed) {
+                b->kernels->unpack_index(w->raw[i], I, w->tile + (size_t)i * I);
+                w->raw[i] = (const uint8_t *)(w->tile + (size_t)i * I);
+            }
             scores[at + i] = 0.0f;
         }
         for (uint32_t h = 0; h < HI; h += HEAD_BLOCK) {
