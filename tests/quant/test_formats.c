@@ -98,6 +98,17 @@ static void fp8_rounds_to_nearest_even(void **state)
     assert_true(isnan(quant_e4m3_to_f32(0x7f)));
 }
 
+static void fp8_saturates(void **state)
+{
+    const float large[] = { 448, 449, 463.9f, 464, 479, 480, 511, 512, 1e4f, 3.4e38f, INFINITY };
+    (void)state;
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        assert_int_equal(quant_f32_to_e4m3(large[i]), 0x7e);
+        assert_int_equal(quant_f32_to_e4m3(-large[i]), 0xfe);
+    }
+    assert_int_equal(quant_f32_to_e4m3(NAN) & 0x7f, 0x7f);
+}
+
 static void fp4_rounds_to_nearest_even(void **state)
 {
     (void)state;
@@ -436,6 +447,7 @@ int main(void)
         cmocka_unit_test(halves_are_rounded_to_nearest_even),
         cmocka_unit_test(every_code_of_fp8_and_of_scales_has_its_value),
         cmocka_unit_test(fp8_rounds_to_nearest_even),
+        cmocka_unit_test(fp8_saturates),
         cmocka_unit_test(fp4_rounds_to_nearest_even),
         cmocka_unit_test(the_roundings_of_the_state_have_their_check_values),
         cmocka_unit_test(the_index_rounding_has_its_check_values),
