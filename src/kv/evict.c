@@ -25,7 +25,7 @@ static void rank_again(kv_store *s, uint64_t now_ns)
     if (due)
         s->index.ranked_ns = now_ns;
     pthread_mutex_unlock(&s->lock);
-    for (int i = 0; due && i < KV_SHELVES; i++) {
+    for (int i = 0; due && i < KV_SHARDS; i++) {
         pthread_mutex_lock(&s->lock);
         kv_index_rank(&s->index, (uint8_t)i, now_ns);
         pthread_mutex_unlock(&s->lock);
