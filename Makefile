@@ -15,7 +15,7 @@ SOAK_MINUTES ?= 30
 
 build/build.ninja: CMakePresets.json
 	@command -v cmake >/dev/null || { echo "ds4: cmake is missing; 'make deps' installs what the build needs" >&2; exit 1; }
-	cmake --preset release
+	cmake --preset release -DDS4_TESTS=OFF
 
 .PHONY: build
 build: build/build.ninja            ## the release build, programs in build/bin (the default)
@@ -35,12 +35,29 @@ test:                               ## every test; STAGE=name runs one stage
 	scripts/install-deps.sh test
 	scripts/test.sh $(STAGE)
 
+.PHONY: check
+check:                              ## the inner loop: build, fast tests of everything, no sanitizers (under a minute)
+	scripts/install-deps.sh test
+	scripts/test.sh check
+
+.PHONY: mutants
+mutants:                            ## apply small faults to the sources; a test must notice each  (ARGS="kv --name evict")
+	scripts/install-deps.sh test
+	scripts/test-deps.sh
+	build/test-env/python/bin/python3 tests/mutants/run.py $(ARGS)
+
+.PHONY: questions
+questions: build                    ## ask ds4-mini 200 plain questions in four ways; no answer may show the markup of tool calls
+	scripts/test-deps.sh
+	DS4_BUILD=build DS4_QUESTIONS=all build/test-env/python/bin/python3 tests/e2e/test_questions.py
+
 .PHONY: bench
 bench:                              ## tokens per second, and time to first token after a restart
 	scripts/install-deps.sh bench
 	@$(MAKE) --no-print-directory build
 	python3 bench/tokens_per_second.py $(ARGS)
 	python3 bench/ttft_after_restart.py $(ARGS)
+	python3 bench/busy_neighbour.py $(ARGS)
 
 .PHONY: fuzz
 fuzz:                               ## the fuzzers for FUZZ_SECONDS each (an hour)
@@ -75,7 +92,7 @@ format-check:                       ## the same as a question
 
 .PHONY: clean
 clean:                              ## remove every build folder
-	rm -rf build build-debug build-faults build-asan build-tsan build-fuzz build-aarch64
+	rm -rf build build-debug build-faults build-asan build-tsan build-fuzz build-aarch64 build-mutants
 
 .PHONY: help
 help:                               ## this list

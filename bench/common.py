@@ -14,20 +14,29 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+END = "<\uff5cend\u2581of\u2581sentence\uff5c>"
 WORDS = "harbour lantern copper meadow violet thunder paper window orchard silver compass river garden marble candle".split()
 
 
-def arguments(doc, rounds):
+def parser(doc, rounds):
     """The options that every bench knows, so that `make bench ARGS=...` can pass one line to all of them."""
     ap = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--build", default=ROOT / "build", type=pathlib.Path, help="build folder")
     ap.add_argument("--model", default=ROOT / "models" / "ds4-mini.gguf", help="model file")
     ap.add_argument("--tokens", type=int, default=7000, help="length of the long prompt (7000)")
     ap.add_argument("--rounds", type=int, default=rounds, help=f"repetitions ({rounds})")
+    return ap
+
+
+def parse(ap):
     args = ap.parse_args()
     if args.rounds < 1 or args.tokens < 1000:
         ap.error("at least 1 round and 1000 tokens")
     return args
+
+
+def arguments(doc, rounds):
+    return parse(parser(doc, rounds))
 
 
 class Server:
@@ -39,6 +48,8 @@ class Server:
             self.port = s.getsockname()[1]
         command = [str(args.build / "bin" / "ds4-server"), "-m", str(args.model), "--host", "127.0.0.1", "--port", str(self.port),
                    "-c", "16384", "--log-level", "error", *flags]
+        if "--kv-disk-dir" not in flags:  # neither the user's cache nor its speed
+            command.append("--no-kv-disk")
         self.child = subprocess.Popen(command)
         while True:
             if self.child.poll() is not None:
@@ -58,8 +69,9 @@ class Server:
         self.child.kill()
         self.child.wait()
 
-    def ask(self, messages, max_tokens=64, **fields):
-        """(seconds to the first token, text, the last chunk: `usage` and `timings`)"""
+    def ask(self, messages, max_tokens=64, empty=False, **fields):
+        """(seconds to the first token, text, the last chunk: `usage` and `timings`); an answer without text is an error unless
+        `empty`."""
         body = {"messages": messages, "temperature": 0, "max_tokens": max_tokens, "stream": True,
                 "thinking": {"type": "disabled"}, "stream_options": {"include_usage": True}, **fields}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
@@ -77,7 +89,7 @@ class Server:
                 if piece and first is None:
                     first = time.perf_counter() - begun
                 text += piece or ""
-        assert first is not None, "an empty answer"
+        assert empty or first is not None, "an empty answer"
         return first, text, last
 
     def text_of(self, n_tokens):
@@ -85,6 +97,13 @@ class Server:
         text = " ".join(WORDS[(i * i + i // 7) % len(WORDS)] for i in range(n_tokens))
         n = self.ask([{"role": "user", "content": text[:4000]}], 1)[2]["usage"]["prompt_tokens"]
         return text[:int(4000 * n_tokens / n)]
+
+
+def endless(args, n_tokens):
+    """Request fields with which an answer has exactly n_tokens tokens: it may not end by itself."""
+    text = subprocess.run([str(args.build / "bin" / "ds4"), "-m", str(args.model), "--dump-tokens", "-p", END], capture_output=True,
+                          text=True, check=True).stdout
+    return {"max_tokens": n_tokens, "logit_bias": {str(json.loads(text.splitlines()[0])[0]): -100}}
 
 
 def spread(values, digits):

@@ -16,7 +16,6 @@ import time
 import common
 
 STREAMS, ANSWER_TOKENS = 4, 256
-END = "<\uff5cend\u2581of\u2581sentence\uff5c>"
 QUESTIONS = [f"Say hello, then tell me what {10 + 7 * i} + {20 + 3 * i} is." for i in range(STREAMS)]
 
 
@@ -49,13 +48,6 @@ def weights_per_token(args):
     return n_used * os.path.getsize(args.model) / n_all
 
 
-def endless(args):
-    """Request fields with which an answer is as long as the limit: it may not end by itself."""
-    text = subprocess.run([str(args.build / "bin" / "ds4"), "-m", str(args.model), "--dump-tokens", "-p", END], capture_output=True,
-                          text=True, check=True).stdout
-    return {"max_tokens": ANSWER_TOKENS, "logit_bias": {str(json.loads(text.splitlines()[0])[0]): -100}}
-
-
 def report(what, rates, bandwidth=None, weight_bytes=0):
     tail = f"   {weight_bytes * sorted(rates)[len(rates) // 2] / 1e9 / bandwidth * 100:.0f} % of the copy bandwidth" if bandwidth else ""
     print(f"{what:<38} {common.spread(rates, 1)} tokens/s{tail}", flush=True)
@@ -68,7 +60,7 @@ def main():
     bandwidth, weight_bytes = sorted(rates)[len(rates) // 2], weights_per_token(args)
     print(f"{'memory copy, all cores':<38} {common.spread(rates, 1)} GB/s read and written")
     print(f"{'weights that a token uses':<38} {weight_bytes / 1e6:.1f} MB")
-    prefill, decode, deep, together, answers, long = {}, [], [], [], {}, endless(args)
+    prefill, decode, deep, together, answers, long = {}, [], [], [], {}, common.endless(args, ANSWER_TOKENS)
 
     def said(question, text):  # the same question has the same answer, alone, in company and at every round
         assert answers.setdefault(question, text) == text, f"two answers to {question!r}: {answers[question]!r}, {text!r}"

@@ -9,7 +9,7 @@ flags=(-std=c17 -O2 -D_GNU_SOURCE -Wall -Wextra -Werror -ffp-contract=off -Isrc 
 mkdir -p $out
 n=0
 for file in src/quant/*.c src/backend/cpu/*.c src/model/state.c src/model/parts.c src/model/forward.c src/model/draft.c \
-            src/base/{arena,buffer,clock,error,pool,tokens}.c; do
+            src/base/{arena,buffer,clock,cores,error,pool,tokens}.c; do
     $cc "${flags[@]}" -c "$file" -o "$out/$(echo "$file" | tr / _).o" || { echo "aarch64: $file does not compile"; exit 1; }
     n=$((n + 1))
 done

@@ -23,6 +23,7 @@ configure_and_build() { # PRESET FOLDER EXTRA...
     # A preset is applied again when the options changed or the folder is new; ninja notices everything else.
     cmake --preset "$preset" "$@" >"$logs/$stage.configure.log" 2>&1 || { cat "$logs/$stage.configure.log"; return 1; }
     # Compiler messages only; the progress lines of ninja say nothing.
+    echo "building $folder: $(ninja -C "$folder" -n 2>/dev/null | tail -1 | grep -oE '/[0-9]+' | tr -d / || echo 0) steps"
     if ! cmake --build "$folder" -- -k 0 >"$logs/$stage.build.log" 2>&1; then
         grep -E -A 20 'FAILED:|error:' "$logs/$stage.build.log" | head -100
         fail "the $preset build failed"
@@ -32,7 +33,8 @@ configure_and_build() { # PRESET FOLDER EXTRA...
 run_ctest() { # FOLDER EXTRA...
     local folder=$1 status=0
     shift
-    ctest --test-dir "$folder" -j "$jobs" --timeout 600 --output-on-failure --no-tests=error "$@" \
+    # A day: the watchdog of each test ends what hangs, by processor time, which a busy machine does not change.
+    ctest --test-dir "$folder" -j "$jobs" --timeout 86400 --output-on-failure --no-tests=error "$@" \
         2>&1 | tee "$logs/$stage.ctest.log" || status=1
     closing "$(grep -E 'tests passed|No tests were found' "$logs/$stage.ctest.log" | tail -1)"
     return $status
@@ -56,13 +58,17 @@ stage_release() { # what users run, warnings as errors
     configure_and_build release build -DDS4_WERROR=ON "-DDS4_TEST_PYTHON=$PWD/$python" && run_ctest build
 }
 
+stage_check() { # the inner loop: what changed is built, and the tests that take seconds run; not in the default list
+    configure_and_build release build -DDS4_WERROR=ON "-DDS4_TEST_PYTHON=$PWD/$python" && run_ctest build -LE slow
+}
+
 stage_faults() { # with the fault points of the store and the engine
     configure_and_build faults build-faults "-DDS4_TEST_PYTHON=$PWD/$python" && run_ctest build-faults
 }
 
 run_module() { # PYTHON LOGS NAME: one file of tests/e2e, printed when it has ended
     local log=$2/e2e.$3.log status=0
-    "$1" -m unittest discover -s tests/e2e -p "$3.py" -v >"$log" 2>&1 || status=1
+    "$1" tests/support/watchdog.py --cpu 7200 "$1" -m unittest discover -s tests/e2e -p "$3.py" -v >"$log" 2>&1 || status=1
     cat "$log"
     return $status
 }
@@ -99,7 +105,7 @@ run_fuzzer() { # BINARY SECONDS
     mkdir -p "$work/corpus" "$work/artifacts"
     local seeds=(tests/fuzz/corpus/"$noun")
     [ -d "${seeds[0]}" ] || seeds=()
-    if "$binary" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -close_fd_mask=1 \
+    if "$binary" -max_total_time="$seconds" -timeout=300 -rss_limit_mb=2048 -print_final_stats=1 -close_fd_mask=1 \
         -artifact_prefix="$work/artifacts/" "$work/corpus" "${seeds[@]}" >"$work/log" 2>&1; then
         echo "$name: $(grep -oE 'number_of_executed_units: *[0-9]+' "$work/log" | grep -oE '[0-9]+$') runs, nothing found"
     else
@@ -149,7 +155,7 @@ stage_soak() { # long: not in the default list
 stages=("$@")
 [ ${#stages[@]} -gt 0 ] || stages=("${all_stages[@]}")
 for stage in "${stages[@]}"; do
-    declare -F "stage_$stage" >/dev/null || { echo "test: no stage '$stage'; there are: ${all_stages[*]} soak" >&2; exit 2; }
+    declare -F "stage_$stage" >/dev/null || { echo "test: no stage '$stage'; there are: ${all_stages[*]} check soak" >&2; exit 2; }
 done
 
 scripts/test-deps.sh || exit 1

@@ -30,8 +30,10 @@ void *arena_alloc(arena *a, size_t size)
     size = (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (size == 0)
         size = ALIGNMENT;
-    if (a->size_max && size > a->size_max - a->size)
+    if (a->size_max && size > a->size_max - a->size) {
+        a->over = true;
         return NULL;
+    }
     arena_block *block = a->blocks;
     if (!block || block->capacity - block->used < size) {
         block = add_block(a, size > BLOCK_BYTES ? size : BLOCK_BYTES);

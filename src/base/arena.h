@@ -11,6 +11,7 @@ typedef struct arena {
     arena_block *blocks;
     size_t size;     /* bytes handed out */
     size_t size_max; /* 0: unbounded */
+    bool over;       /* something was refused because of size_max */
 } arena;             /* a zeroed arena is valid */
 
 /* Zeroed memory aligned for any type, or NULL (no memory, or beyond size_max). `size` 0 gives a valid pointer. */

@@ -1,5 +1,7 @@
 #include "base/buffer.h"
 
+#include "base/c_locale.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +28,8 @@ ds4_status buffer_reserve(buffer *b, size_t n_more)
     size_t capacity = b->capacity ? b->capacity : 64;
     while (capacity < need)
         capacity *= 2; /* cannot wrap: need is at most SIZE_MAX / 2 + 1 */
+    if (capacity > ceiling + 1)
+        capacity = ceiling + 1; /* no more than can ever be used */
     char *data = realloc(b->data, capacity);
     if (!data)
         return DS4_ERR_NO_MEMORY;
@@ -66,11 +70,11 @@ ds4_status buffer_printf(buffer *b, const char *format, ...)
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    const int n = vsnprintf(NULL, 0, format, args);
+    const int n = c_locale_vsnprintf(NULL, 0, format, args);
     va_end(args);
     ds4_status status = n < 0 ? DS4_ERR_ARGUMENT : buffer_reserve(b, (size_t)n);
     if (status == DS4_OK) {
-        vsnprintf(b->data + b->size, (size_t)n + 1, format, again);
+        c_locale_vsnprintf(b->data + b->size, (size_t)n + 1, format, again);
         b->size += (size_t)n;
     }
     va_end(again);

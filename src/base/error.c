@@ -4,6 +4,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "ds4/error.h"
 
+#include "base/c_locale.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,7 +26,7 @@ ds4_status ds4_fail(ds4_error *err, ds4_status status, const char *format, ...)
     char text[sizeof err->text];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    c_locale_vsnprintf(text, sizeof text, format, args);
     va_end(args);
     make_one_line(text);
     memcpy(err->text, text, sizeof text);
@@ -36,6 +38,7 @@ static ds4_status status_of_errno(int code)
 {
     switch (code) {
     case ENOSPC:
+    case EFBIG: /* the file-size limit of the process, or of the file system */
     case EDQUOT: return DS4_ERR_NO_SPACE;
     case ENOMEM: return DS4_ERR_NO_MEMORY;
     case ENOENT: return DS4_ERR_NOT_FOUND;

@@ -2,6 +2,7 @@
 
 #ifdef DS4_KV_FAULTS
 
+#include "base/c_locale.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@
 
 enum { RULES_MAX = 64, POINT_MAX = 48 };
 
-typedef enum rule_action { ACT_KILL, ACT_ABORT, ACT_DELAY, ACT_ANSWER } rule_action;
+typedef enum rule_action { ACT_KILL, ACT_ABORT, ACT_DELAY, ACT_HOLD, ACT_ANSWER } rule_action;
 
 typedef struct rule {
     char point[POINT_MAX];
@@ -33,6 +34,8 @@ static size_t n_rules;
 static uint64_t random_state = 1;
 static bool fired;
 static int log_fd = -1;
+static pthread_cond_t turned = PTHREAD_COND_INITIALIZER; /* one of these changed */
+static bool is_held, may_pass;
 
 static const struct {
     const char *word;
@@ -90,7 +93,7 @@ static bool parse_rule(char *text, rule *out)
         if (strcmp(at, "*") == 0)
             r.nth = 0;
         else if (*at == 'p')
-            r.probability = strtod(at + 1, NULL);
+            r.probability = c_locale_strtod(at + 1, NULL);
         else
             r.nth = strtoull(at, NULL, 10);
         if (r.nth == 0 && strcmp(at, "*") != 0)
@@ -153,6 +156,17 @@ static bool is_due(rule *r, const char *point)
     return r->nth == 0 || r->passages == r->nth;
 }
 
+static void hold(void)
+{
+    pthread_mutex_lock(&lock);
+    is_held = true;
+    pthread_cond_broadcast(&turned);
+    while (!may_pass)
+        pthread_cond_wait(&turned, &lock);
+    is_held = false;
+    pthread_mutex_unlock(&lock);
+}
+
 fault fault_at(const char *point)
 {
     fault answer = { FAULT_NONE, 0, DS4_OK, 0 };
@@ -173,6 +187,7 @@ fault fault_at(const char *point)
     case ACT_KILL: raise(SIGKILL); break;
     case ACT_ABORT: abort();
     case ACT_DELAY: clock_sleep_us(due.answer.arg * 1000); break;
+    case ACT_HOLD: hold(); break;
     case ACT_ANSWER: answer = due.answer; break;
     }
     return answer;
@@ -187,13 +202,40 @@ bool fault_errno(const char *point)
     return true;
 }
 
-void fault_arm(const char *point, int code, unsigned nth)
+static void set_only_rule(const char *point, rule r)
 {
     pthread_mutex_lock(&lock);
-    rules[0] = (rule){ .action = ACT_ANSWER, .answer = { .kind = FAULT_ERRNO, .code = code }, .nth = nth };
+    rules[0] = r;
     snprintf(rules[0].point, sizeof rules[0].point, "%s", point);
     n_rules = 1;
     fired = false;
+    may_pass = false;
+    pthread_mutex_unlock(&lock);
+}
+
+void fault_arm(const char *point, int code, unsigned nth)
+{
+    set_only_rule(point, (rule){ .action = ACT_ANSWER, .answer = { .kind = FAULT_ERRNO, .code = code }, .nth = nth });
+}
+
+void fault_hold(const char *point, unsigned nth)
+{
+    set_only_rule(point, (rule){ .action = ACT_HOLD, .nth = nth });
+}
+
+void fault_wait_held(void)
+{
+    pthread_mutex_lock(&lock);
+    while (!is_held)
+        pthread_cond_wait(&turned, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+void fault_release(void)
+{
+    pthread_mutex_lock(&lock);
+    may_pass = true;
+    pthread_cond_broadcast(&turned);
     pthread_mutex_unlock(&lock);
 }
 

@@ -49,6 +49,11 @@ ds4_status fault_configure(const char *plan, uint64_t seed, const char *log_path
 
 /* For unit tests: the n-th passage (1-based) of `point` ("*" = any) fails with `code`; earlier plans are dropped. */
 void fault_arm(const char *point, int code, unsigned nth);
+/* The same, but the passage stops there until fault_release(). fault_wait_held() waits until it does: what a test does between
+ * the two happens exactly then, however fast or slow the threads are. */
+void fault_hold(const char *point, unsigned nth);
+void fault_wait_held(void);
+void fault_release(void);
 bool fault_disarm(void); /* drops all plans; true if anything fired since the last configure or arm */
 
 #else

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +17,8 @@ ds4_status file_write_all(int fd, const void *bytes, size_t size, ds4_error *err
             continue;
         if (n < 0)
             return ds4_fail_errno(err, "write");
+        if (n == 0) /* not what POSIX has for a file; but a loop without end if a file system does it */
+            return ds4_fail(err, DS4_ERR_IO, "write: no progress");
         at += n;
         size -= (size_t)n;
     }
@@ -38,6 +42,24 @@ ds4_status file_read_at(int fd, uint64_t offset, void *out, size_t size, ds4_err
         size -= (size_t)n;
     }
     return DS4_OK;
+}
+
+void file_sync_folder(int parent, const char *path)
+{
+    const int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    fsync(fd);
+    close(fd);
+}
+
+void file_sync_parent(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *parent = slash && slash > path ? strndup(path, (size_t)(slash - path)) : strdup(slash ? "/" : ".");
+    if (parent)
+        file_sync_folder(AT_FDCWD, parent);
+    free(parent);
 }
 
 ds4_status file_map_open(file_map *out, const char *path, ds4_error *err)
@@ -65,12 +87,7 @@ ds4_status file_map_open(file_map *out, const char *path, ds4_error *err)
             goto out;
         }
     }
-    *out = (file_map){ .bytes = bytes,
-                       .size = (size_t)about.st_size,
-                       .device = about.st_dev,
-                       .inode = about.st_ino,
-                       .modified = about.st_mtim,
-                       .fd = fd };
+    *out = (file_map){ .bytes = bytes, .size = (size_t)about.st_size, .modified = about.st_mtim, .fd = fd };
 out:
     if (status != DS4_OK)
         close(fd);
@@ -80,7 +97,7 @@ out:
 void file_map_close(file_map *map)
 {
     if (map->bytes)
-        munmap((void *)map->bytes, map->size);
+        munmap((void *)(uintptr_t)map->bytes, map->size); /* const for readers, not for the system */
     if (map->fd >= 0)
         close(map->fd);
     *map = (file_map){ .fd = -1 };

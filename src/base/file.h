@@ -13,13 +13,16 @@ ds4_status file_write_all(int fd, const void *bytes, size_t size, ds4_error *err
 /* Reads exactly `size` bytes at `offset`; CORRUPT when the file ends first. */
 ds4_status file_read_at(int fd, uint64_t offset, void *out, size_t size, ds4_error *err);
 
+/* Makes the entries of a folder durable; `path` is relative to the folder `parent` (AT_FDCWD: the working directory). Best
+ * effort: some file systems cannot. */
+void file_sync_folder(int parent, const char *path);
+/* The same for the folder that holds `path`, which was just created. */
+void file_sync_parent(const char *path);
+
 typedef struct file_map {
     const uint8_t *bytes; /* NULL when size is 0 */
     size_t size;
-    /* What the file was when it was mapped; file_map_check() compares. */
-    dev_t device;
-    ino_t inode;
-    struct timespec modified;
+    struct timespec modified; /* the time of its last change when it was mapped */
     int fd;
 } file_map;
 

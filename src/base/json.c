@@ -4,6 +4,7 @@
 #include "base/json.h"
 
 #include "base/arena.h"
+#include "base/c_locale.h"
 
 #include <errno.h>
 #include <math.h>
@@ -463,6 +464,11 @@ static bool parse_document(parser *p)
 
 ds4_status json_parse(json_value **out, slice text, size_t *error_at, ds4_error *err)
 {
+    return json_parse_bounded(out, text, 0, error_at, err);
+}
+
+ds4_status json_parse_bounded(json_value **out, slice text, size_t tree_bytes_max, size_t *error_at, ds4_error *err)
+{
     json_document *document = calloc(1, sizeof *document);
     parser *p = calloc(1, sizeof *p);
     ds4_status status = DS4_ERR_NO_MEMORY;
@@ -473,8 +479,9 @@ ds4_status json_parse(json_value **out, slice text, size_t *error_at, ds4_error 
         text = SLICE("");
     if (document && p) {
         *p = (parser){ .document = document, .begin = text.data, .at = text.data, .end = text.data + text.size };
+        document->memory.size_max = tree_bytes_max;
         parse_document(p);
-        status = p->status;
+        status = p->status == DS4_ERR_NO_MEMORY && document->memory.over ? DS4_ERR_NO_SPACE : p->status;
         if (error_at)
             *error_at = (size_t)(p->at - p->begin);
         buffer_free(&p->scratch);
@@ -483,6 +490,8 @@ ds4_status json_parse(json_value **out, slice text, size_t *error_at, ds4_error 
         *out = &document->root;
     else if (status == DS4_ERR_ARGUMENT)
         ds4_fail(err, status, "%s, at byte %zu", p->problem, (size_t)(p->at - p->begin));
+    else if (status == DS4_ERR_NO_SPACE)
+        ds4_fail(err, status, "its values take more than %zu bytes", tree_bytes_max);
     else
         ds4_fail(err, status, "not enough memory for this JSON text");
     if (status != DS4_OK && document) {
@@ -591,7 +600,7 @@ bool json_int64(const json_value *value, int64_t *out)
         *out = n;
         return true;
     }
-    const double x = strtod(value->text.data, NULL);
+    const double x = c_locale_strtod(value->text.data, NULL);
     if (!(x >= -0x1p53 && x <= 0x1p53) || x != floor(x))
         return false;
     *out = (int64_t)x;
@@ -602,7 +611,7 @@ bool json_double(const json_value *value, double *out)
 {
     if (json_kind_of(value) != JSON_NUMBER)
         return false;
-    const double x = strtod(value->text.data, NULL);
+    const double x = c_locale_strtod(value->text.data, NULL);
     if (!isfinite(x))
         return false;
     *out = x;

@@ -31,6 +31,8 @@ typedef enum json_kind {
  * the client, names it); NO_MEMORY. `error_at` may be NULL. The size of `text` is the caller's to limit: a tree takes up
  * to 40 bytes per byte of text (lists of lists of one digit), as a rule less than twice the text. */
 ds4_status json_parse(json_value **out, slice text, size_t *error_at, ds4_error *err);
+/* The same for a tree of at most so many bytes; 0: any. One more error: NO_SPACE. */
+ds4_status json_parse_bounded(json_value **out, slice text, size_t tree_bytes_max, size_t *error_at, ds4_error *err);
 void json_free(json_value *root); /* only what json_parse() gave; NULL is fine */
 
 json_kind json_kind_of(const json_value *value);

@@ -1,6 +1,8 @@
 /* JSON written: trees as Python prints them, and single values straight into a buffer. */
 #include "base/json.h"
 
+#include "base/c_locale.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,7 @@ static bool step_up(char *text, double x)
     if (*last == '9')
         return false;
     ++*last;
-    return strtod(text, NULL) == x;
+    return c_locale_strtod(text, NULL) == x;
 }
 
 /* repr(float): the fewest digits that read back as the same double; exponent form below 1e-4 and from 1e16 on. */
@@ -24,8 +26,8 @@ static ds4_status print_double(buffer *out, double x)
     char digits_text[32], *exponent_at;
     int precision = -1;
     do
-        snprintf(digits_text, sizeof digits_text, "%.*e", ++precision, x);
-    while (strtod(digits_text, NULL) != x && !step_up(digits_text, x));
+        c_locale_snprintf(digits_text, sizeof digits_text, "%.*e", ++precision, x);
+    while (c_locale_strtod(digits_text, NULL) != x && !step_up(digits_text, x));
     exponent_at = strchr(digits_text, 'e');
     const int exponent = atoi(exponent_at + 1);
     if (exponent < -4 || exponent >= 16) {

@@ -1,5 +1,6 @@
 /* base/log.h - lines for the operator, on stderr: one event, one line, key=value, stable words, no text of users.
- * Any thread; a line is written with one call, so lines never mix. Set the level before threads start. */
+ * Any thread; a line is written with one call, so lines never mix. A line that stderr cannot take at once (a full
+ * pipe) is dropped and counted; the next one says how many. Set the level before threads start. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

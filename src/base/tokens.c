@@ -50,3 +50,38 @@ size_t token_list_common_prefix(const uint32_t *a, size_t n_a, const uint32_t *b
         i++;
     return i;
 }
+
+static size_t n_words(uint32_t n_ids)
+{
+    return ((size_t)n_ids + 63) / 64;
+}
+
+ds4_status token_set_new(token_set *set, uint32_t n_ids)
+{
+    set->words = calloc(n_words(n_ids) + 1, sizeof *set->words);
+    set->n_ids = set->words ? n_ids : 0;
+    return set->words ? DS4_OK : DS4_ERR_NO_MEMORY;
+}
+
+void token_set_free(token_set *set)
+{
+    free(set->words);
+    *set = (token_set){ 0 };
+}
+
+void token_set_fill(token_set *set, bool in)
+{
+    if (set->words)
+        memset(set->words, in ? 0xff : 0, n_words(set->n_ids) * sizeof *set->words);
+}
+
+void token_set_put(token_set *set, uint32_t id, bool in)
+{
+    const uint64_t bit = UINT64_C(1) << (id % 64);
+    if (id >= set->n_ids)
+        return;
+    if (in)
+        set->words[id / 64] |= bit;
+    else
+        set->words[id / 64] &= ~bit;
+}

@@ -13,6 +13,7 @@ void block_begin(chat_parser *p, slice bytes, size_t separator)
     b->separator = b->at = b->tag_end = separator;
     b->state = BLOCK_OPEN;
     b->wrapped = b->marked_open = b->announced = false;
+    b->owned = bytes.size > separator + 1 && bytes.data[separator + 1] == TAG_DSML;
     b->n_done = b->n_nested = 0;
 }
 
@@ -32,15 +33,15 @@ static slice rest(const block_parser *b)
     return (slice){ b->bytes.data + b->at, b->bytes.size - b->at };
 }
 
-/* Appends `text` with the token spelled out. */
-static void append_spelled(chat_parser *p, buffer *out, slice text)
+/* Appends `text` with the token spelled out, or left out. */
+static void append_marked(chat_parser *p, buffer *out, slice text, bool spelled)
 {
     size_t from = 0;
     for (size_t at = 0; at <= text.size; at++) {
         if (at < text.size && text.data[at] != TAG_DSML)
             continue;
         parser_append(p, out, (slice){ text.data + from, at - from });
-        if (at < text.size)
+        if (at < text.size && spelled)
             parser_append(p, out, slice_of(text_special_spelling(TEXT_DSML)));
         from = at + 1;
     }
@@ -50,7 +51,7 @@ static void append_spelled(chat_parser *p, buffer *out, slice text)
 static void give_back_as_content(chat_parser *p)
 {
     buffer text = { 0 };
-    append_spelled(p, &text, buffer_slice(&p->block.bytes));
+    append_marked(p, &text, buffer_slice(&p->block.bytes), false);
     p->state = STATE_TEXT;
     p->plain = true;
     parser_content(p, buffer_slice(&text));
@@ -58,10 +59,10 @@ static void give_back_as_content(chat_parser *p)
     buffer_clear(&p->block.bytes);
 }
 
-/* Not a block after all; true if generation must end because a part of it was already announced. */
+/* Not a block after all; true if generation must end: its text is no content, or a part of it was already announced. */
 static bool fail_block(chat_parser *p)
 {
-    if (p->block.announced) {
+    if (p->block.owned || p->block.announced) {
         p->broken = true;
         return true;
     }
@@ -77,7 +78,7 @@ static void unescape_attribute(chat_parser *p, buffer *out, slice text)
     while (text.size > 0) {
         const char *hit = memmem(text.data, text.size, "&quot;", 6);
         const size_t n = hit ? (size_t)(hit - text.data) : text.size;
-        append_spelled(p, out, (slice){ text.data, n });
+        append_marked(p, out, (slice){ text.data, n }, true);
         if (hit)
             parser_append(p, out, SLICE("\""));
         const size_t used = hit ? n + 6 : n;
@@ -115,16 +116,21 @@ static void send_text_piece(chat_parser *p, slice text)
     send_json(p, json_write_string_inside(&fragment, text), &fragment);
 }
 
+/* What the text holds, or NULL if it is no JSON. */
+static json_value *read_json(chat_parser *p, slice text)
+{
+    json_value *value;
+    if (json_parse(&value, text, NULL, NULL) == DS4_ERR_NO_MEMORY)
+        p->no_memory = true;
+    return value;
+}
+
 static void send_value(chat_parser *p, slice text, bool as_json)
 {
     buffer fragment = { 0 };
-    json_value *value = NULL;
-    ds4_status status = as_json ? json_parse(&value, text, NULL, NULL) : DS4_ERR_ARGUMENT;
+    json_value *value = as_json ? read_json(p, text) : NULL;
     send_key(p, "");
-    if (status == DS4_OK)
-        status = json_print_compact(value, &fragment);
-    else
-        status = json_write_string(&fragment, text);
+    const ds4_status status = value ? json_print_compact(value, &fragment) : json_write_string(&fragment, text);
     json_free(value);
     send_json(p, status, &fragment);
 }
@@ -229,12 +235,11 @@ static void take_value(chat_parser *p, slice text)
     send_text_piece(p, text);
 }
 
-static bool is_json(slice text)
+static bool is_json(chat_parser *p, slice text)
 {
-    json_value *value;
-    const bool good = json_parse(&value, text, NULL, NULL) == DS4_OK;
+    json_value *value = read_json(p, text);
     json_free(value);
-    return good;
+    return value != NULL;
 }
 
 static void end_parameter(chat_parser *p)
@@ -242,7 +247,7 @@ static void end_parameter(chat_parser *p)
     block_parser *b = &p->block;
     const slice value = buffer_slice(&b->value);
     if (b->n_nested > 0) {
-        const bool as_json = b->kind != VALUE_TEXT && is_json(value);
+        const bool as_json = b->kind != VALUE_TEXT && is_json(p, value);
         if (as_json)
             parser_append(p, &b->nested, value);
         else if (json_write_string(&b->nested, value) != DS4_OK)
@@ -255,7 +260,7 @@ static void end_parameter(chat_parser *p)
         if (!b->ignored)
             parser_event(p, CHAT_EVENT_CALL_DATA, SLICE("\""));
     } else if (!b->ignored) {
-        send_value(p, value, b->kind == VALUE_JSON || (!schema_says_text(b) && is_json(value)));
+        send_value(p, value, b->kind == VALUE_JSON || (!schema_says_text(b) && is_json(p, value)));
     }
     b->state = BLOCK_INVOKE;
 }
@@ -343,15 +348,27 @@ static bool run_value(chat_parser *p)
 
 /* --- tags ------------------------------------------------------------------------------------------------------------------- */
 
-static void begin_call(chat_parser *p, const tag *t)
+static bool is_declared(const chat_parser *p, slice name)
+{
+    for (size_t i = 0; i < p->options.n_tools; i++)
+        if (slice_equal(p->options.tools[i].name, name))
+            return true;
+    return false;
+}
+
+/* False: nobody declared a tool of that name. */
+static bool begin_call(chat_parser *p, const tag *t)
 {
     block_parser *b = &p->block;
     unescape_attribute(p, &b->call_name, t->key);
+    if (!p->options.repair && !is_declared(p, buffer_slice(&b->call_name)))
+        return false;
     find_schema(p);
     buffer_clear(&b->seen);
     b->first = b->announced = true;
     b->state = BLOCK_INVOKE;
     parser_event(p, CHAT_EVENT_CALL_BEGIN, buffer_slice(&b->call_name));
+    return true;
 }
 
 static void end_call(chat_parser *p)
@@ -375,7 +392,7 @@ static progress take_tag(chat_parser *p, const tag *t)
         b->marked_open = t->marked;
         b->state = BLOCK_BETWEEN;
     } else if ((b->state == BLOCK_OPEN || b->state == BLOCK_BETWEEN) && opens_call) {
-        begin_call(p, t);
+        return begin_call(p, t) ? PROGRESS : BLOCK_BAD;
     } else if (b->state == BLOCK_BETWEEN && t->closing && t->name == TAG_CALLS && b->n_done > 0) {
         return BLOCK_ENDED;
     } else if (b->state == BLOCK_INVOKE && !t->closing && t->name == TAG_PARAMETER && t->key.data) {
@@ -436,7 +453,7 @@ void block_finish(chat_parser *p, bool cut)
     block_parser *b = &p->block;
     if (b->state == BLOCK_BETWEEN && b->n_done > 0)
         p->state = STATE_AFTER; /* only the closing tag is missing */
-    else if (!b->announced)
+    else if (!b->owned && !b->announced)
         give_back_as_content(p);
     else if (!cut)
         p->broken = true;

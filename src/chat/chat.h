@@ -93,10 +93,12 @@ typedef struct chat_event {
 typedef void chat_event_fn(void *user, const chat_event *event);
 
 typedef struct chat_parser_options {
-    bool thinking_open;     /* from chat_rendered */
-    bool allow_tools;       /* the request declared tools and tool_choice is not "none" */
-    bool grammar;           /* chat_parser_allows() speaks (3.2), which needs the tools; else it allows everything */
-    bool one_call;          /* the grammar ends a block after its first call */
+    bool thinking_open; /* from chat_rendered */
+    bool
+        allow_tools; /* the request declared tools and tool_choice is not "none"; else the DSML token is never allowed */
+    bool grammar;    /* what is structure is allowed only as the grammar has it (3.2); else everything is */
+    bool repair;     /* tags of ordinary text open a block, too (3.4), and calls of undeclared tools are passed on */
+    bool one_call;   /* the grammar ends a block after its first call */
     chat_profile profile;   /* whose tags the grammar writes */
     const chat_tool *tools; /* that may be called; borrowed until the parser is freed */
     size_t n_tools;
@@ -115,7 +117,7 @@ typedef enum chat_outcome {
     CHAT_OUTCOME_STOP,
     CHAT_OUTCOME_TOOL_CALLS,
     CHAT_OUTCOME_LENGTH,
-    CHAT_OUTCOME_BROKEN /* a call was announced and cannot be completed: a stream ends with an error event (3.4) */
+    CHAT_OUTCOME_BROKEN /* a tool block was begun that cannot be read: no call of this answer may be executed (3.4) */
 } chat_outcome;
 
 typedef struct chat_parser chat_parser;
@@ -129,10 +131,20 @@ ds4_status chat_parser_feed(chat_parser *parser, uint32_t id, chat_verdict *verd
 
 /* True when the next token is structure of a tool block and must be the argmax (3.2). */
 bool chat_parser_wants_greedy(const chat_parser *parser);
-/* May `id` be the next token? Where chat_parser_wants_greedy() holds in a block that was opened canonically, only tokens
- * that continue a legal block: known tags, declared names and parameters not given yet, JSON; there is always one. True
- * everywhere else. */
+/* The ids that may come next; valid until the next call with this parser. There is always one. Without tools: all but the
+ * DSML token. With the grammar: that token only where it begins or continues a tag of a tool block; inside a block that it
+ * opened no end of the turn; and where chat_parser_wants_greedy() holds in such a block, only tokens that continue a legal one:
+ * known tags, declared names, parameters not given yet, the end of a call once its required ones are there, JSON. */
+const token_set *chat_parser_allowed(chat_parser *parser);
+/* Is `id` in that set? Cheaper, for a few ids. */
 bool chat_parser_allows(chat_parser *parser, uint32_t id);
+/* What comes next is the opening of a tool block, token by token, of the caller's choice: if the output is cut off in it,
+ * nothing of it is content. */
+void chat_parser_expect_block(chat_parser *parser);
+/* A budget of reasoning, in tokens. Without a word from anybody: half of the context at most, so that an answer fits, too; and no
+ * more than somebody would want to wait for (half an hour at twenty tokens a second). Over it, reasoning ends where </think> is
+ * among the likeliest tokens, and so many tokens later in any case (3.7). */
+enum { CHAT_BUDGET_DEFAULT = 32768, CHAT_BUDGET_RANK = 3, CHAT_BUDGET_GRACE = 512 };
 bool chat_parser_in_reasoning(const chat_parser *parser);
 /* The token just fed tried to open a tool block inside reasoning, which would not be executed (3.4). Its beginning was
  * dropped: feed </think> next, and let a block begin anew. */

@@ -96,7 +96,7 @@ static void track_lines(chat_parser *p, slice text)
             p->line_start = true;
             p->n_ticks = 0;
         } else if (p->line_start && c == '`') {
-            p->n_ticks += p->n_ticks < UINT8_MAX;
+            p->n_ticks = (uint8_t)(p->n_ticks + (p->n_ticks < UINT8_MAX));
         } else if (p->line_start && c != ' ' && c != '\t') {
             if (p->fence == 0) /* here the language is named */
                 p->fence = fence_after(p);
@@ -146,15 +146,11 @@ static void open_block(chat_parser *p, size_t at)
     buffer_clear(&p->tail);
 }
 
-/* A mark that opens nothing is text: its spelling takes its place. */
-static void spell_mark(chat_parser *p, size_t at)
+/* A mark that begins no tag means nothing, like other control tokens inside an answer. */
+static void drop_mark(chat_parser *p, size_t at)
 {
-    buffer whole = { 0 };
-    parser_append(p, &whole, (slice){ p->tail.data, at });
-    parser_append(p, &whole, slice_of(text_special_spelling(TEXT_DSML)));
-    parser_append(p, &whole, (slice){ p->tail.data + at + 1, p->tail.size - at - 1 });
-    buffer_free(&p->tail);
-    p->tail = whole;
+    memmove(p->tail.data + at, p->tail.data + at + 1, p->tail.size - at - 1);
+    p->tail.size--;
 }
 
 static bool reads_tools(const chat_parser *p)
@@ -171,17 +167,20 @@ static tag_scan run_tag(chat_parser *p, size_t at)
     if (text.size == 1 + slash)
         return TAG_MORE;
     const bool marked = text.data[1 + slash] == TAG_DSML;
-    if (!marked && !at_line_start(p, at))
+    if (!marked && !(p->options.repair && at_line_start(p, at)))
         return TAG_NONE;
     const tag_scan found = tag_read(text, &t);
     p->mark_held = found == TAG_MORE && marked;
-    if (found != TAG_FOUND)
+    if (found == TAG_MORE)
         return found;
-    if (!t.closing && (t.name == TAG_CALLS || (t.name == TAG_INVOKE && t.key.size > 0))) {
+    /* What begins with the token is a block even if it cannot be read. */
+    const bool opens =
+        found == TAG_FOUND && !t.closing && (t.name == TAG_CALLS || (t.name == TAG_INVOKE && t.key.size > 0));
+    if ((marked && !slash) || opens) {
         open_block(p, at);
         return TAG_FOUND;
     }
-    if (!t.closing || !marked)
+    if (!marked || found == TAG_NONE)
         return TAG_NONE;
     /* 3.4: a closing tag without an opening one is ignored. */
     release(p, at);
@@ -198,7 +197,7 @@ static void run_text(chat_parser *p)
     while (reads_tools(p) && !p->stopped && at < p->tail.size) {
         const char c = p->tail.data[at];
         if (c == TAG_DSML) {
-            spell_mark(p, at);
+            drop_mark(p, at);
         } else if (c == '<') {
             const size_t from = before_space(p, at);
             release(p, from);
@@ -283,10 +282,9 @@ static void feed_mark(chat_parser *p)
     if (p->state == STATE_THINKING && p->tail.size) {
         p->escapes = true;
         buffer_clear(&p->tail);
-    } else if (p->state == STATE_THINKING || (p->state == STATE_TEXT && !reads_tools(p)))
-        feed_text(p, slice_of(text_special_spelling(TEXT_DSML)));
-    else
+    } else if (p->state == STATE_BLOCK || (p->state == STATE_TEXT && reads_tools(p))) {
         feed_text(p, (slice){ mark, 1 });
+    }
 }
 
 /* What a parameter holds is the client's: a control token there is what it looks like. */
@@ -320,7 +318,9 @@ ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, 
         feed_mark(p);
     } else if (!text_is_control(t, id)) {
         feed_bytes(p, text_piece(t, id), false);
-    } /* other control tokens have no meaning inside an answer */
+    }                 /* other control tokens have no meaning inside an answer */
+    if (p->no_memory) /* the block's bytes may be incomplete */
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for the answer");
     if (p->state == STATE_BLOCK && *verdict == CHAT_GO_ON && block_run(p)) {
         p->state = p->state == STATE_BLOCK ? STATE_AFTER : p->state;
         *verdict = CHAT_STOP_TOOLS;
@@ -328,6 +328,13 @@ ds4_status chat_parser_feed(chat_parser *p, uint32_t id, chat_verdict *verdict, 
     if (p->stopped && *verdict == CHAT_GO_ON)
         *verdict = CHAT_STOP_TEXT;
     return p->no_memory ? ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for the answer") : DS4_OK;
+}
+
+/* Where the tag begins that is held with its mark. */
+static size_t before_tag(const chat_parser *p)
+{
+    const char *begin = memchr(p->tail.data, '<', p->tail.size);
+    return (size_t)(begin - p->tail.data);
 }
 
 ds4_status chat_parser_finish(chat_parser *p, bool cut, chat_outcome *outcome, ds4_error *err)
@@ -338,16 +345,16 @@ ds4_status chat_parser_finish(chat_parser *p, bool cut, chat_outcome *outcome, d
     if (p->state == STATE_BLOCK)
         block_finish(p, cut);
     if (p->state == STATE_TEXT) {
-        for (size_t at = 0; at < p->tail.size; at++)
-            if (p->tail.data[at] == TAG_DSML)
-                spell_mark(p, at);
-        release(p, p->tail.size);
+        if (p->mark_held) /* a tag that is not whole: of a block, unless it closes none */
+            p->broken = !cut && p->tail.data[before_tag(p) + 1] == TAG_DSML;
+        else if (!cut || !p->block_expected)
+            release(p, p->tail.size);
     }
     flush_pending(p);
-    if (cut)
-        *outcome = CHAT_OUTCOME_LENGTH;
-    else if (p->broken)
+    if (p->broken)
         *outcome = CHAT_OUTCOME_BROKEN;
+    else if (cut)
+        *outcome = CHAT_OUTCOME_LENGTH;
     else
         *outcome = p->state == STATE_AFTER ? CHAT_OUTCOME_TOOL_CALLS : CHAT_OUTCOME_STOP;
     return p->no_memory ? ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for the answer") : DS4_OK;
@@ -364,10 +371,16 @@ ds4_status chat_parser_new(chat_parser **out, const text_tokenizer *tokenizer, c
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
     p->tokenizer = tokenizer;
     p->options = *options;
+    p->options.allow_tools = options->allow_tools && (options->n_tools > 0 || options->repair);
     p->on_event = on_event;
     p->user = user;
     p->state = options->thinking_open ? STATE_THINKING : STATE_TEXT;
     p->line_start = true;
+    if (token_set_new(&p->allowed, text_n_tokens(tokenizer)) != DS4_OK) {
+        chat_parser_free(p);
+        *out = NULL;
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
+    }
     return DS4_OK;
 }
 
@@ -379,6 +392,7 @@ void chat_parser_free(chat_parser *p)
     buffer_free(&p->tail);
     buffer_free(&p->pending);
     buffer_free(&p->next);
+    token_set_free(&p->allowed);
     block_free(&p->block);
     free(p);
 }
@@ -396,6 +410,11 @@ bool chat_parser_in_reasoning(const chat_parser *p)
 bool chat_parser_escapes(const chat_parser *p)
 {
     return p->escapes;
+}
+
+void chat_parser_expect_block(chat_parser *p)
+{
+    p->block_expected = true;
 }
 
 uint32_t chat_parser_n_calls(const chat_parser *p)

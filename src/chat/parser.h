@@ -2,9 +2,11 @@
  *
  *   THINKING --/THINK--> TEXT --opening tag--> BLOCK --closing tag--> AFTER
  *                          ^                     |
- *                          +--- not a block -----+   (only while nothing of it was announced)
+ *                          +--- not a block -----+   (only of ordinary text, and while nothing of it was announced)
  *
- * A block that cannot be read is content, and so is all that follows it (3.4): nothing after it is executed.
+ * What begins with '<' and the DSML token is a block and never content: if it cannot be read, the answer is broken. A block
+ * of ordinary text (options.repair) that cannot be read is content, and so is all that follows it: nothing after it is
+ * executed.
  * Promise: however the output is cut into tokens, the concatenated events are the same. Hence every decision here is made
  * from bytes that have come, never from where a token ended; what is undecided is held. */
 #ifndef CHAT_PARSER_H
@@ -30,6 +32,7 @@ typedef struct block_parser {
     size_t tag_end;   /* where the last tag ended */
     bool wrapped;     /* it began with tool_calls */
     bool marked_open; /* ... with the token itself: the grammar (3.2) holds */
+    bool owned;       /* its first tag has the token: it is never content */
     bool announced;   /* a CALL_BEGIN was sent */
     uint32_t n_done;  /* of this block */
     /* The present call and parameter. */
@@ -65,9 +68,13 @@ struct chat_parser {
     block_parser block;
     buffer next;        /* scratch of grammar.c: the structure at hand, and a token that may follow it */
     size_t n_structure; /* bytes of that structure */
-    bool bound, ready;  /* the grammar restricts the next token; this and `next` are up to date */
+    size_t free_key_at; /* where in it a key begins that may be any; 0: nowhere */
+    bool ready;         /* `next` and `freedom` are up to date */
+    uint8_t freedom;    /* what the next token may be */
+    token_set allowed;  /* scratch of grammar.c */
     uint32_t n_calls, n_reasoning_tokens;
-    bool escapes; /* a tool block was opened inside reasoning, which must end first (3.4) */
+    bool escapes;        /* a tool block was opened inside reasoning, which must end first (3.4) */
+    bool block_expected; /* the caller opens a block: text before it is part of it */
     bool started, stopped, broken, no_memory;
 };
 
@@ -75,7 +82,7 @@ void parser_event(chat_parser *p, chat_event_kind kind, slice text);
 void parser_content(chat_parser *p, slice text); /* through the stop sequences */
 void parser_append(chat_parser *p, buffer *to, slice text);
 
-/* Starts a block with `bytes` (its first tag's beginning included); `separator` of them are white space. */
+/* Starts a block with `bytes` (its first tag's beginning, with the token or without); `separator` of them are white space. */
 void block_begin(chat_parser *p, slice bytes, size_t separator);
 /* Goes as far as the bytes allow. True when the block has ended: by its closing tag, or by what follows an unwrapped call,
  * or broken. */

@@ -1,15 +1,16 @@
 /* Profiles and thinking modes: protocol specification 2.1 and 2.6. */
 #include "chat/chat.h"
 
+#include "base/c_locale.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 static bool mentions(slice text, const char *word)
 {
     const size_t n = strlen(word);
     for (size_t i = 0; i + n <= text.size; i++)
-        if (strncasecmp(text.data + i, word, n) == 0)
+        if (c_locale_strncasecmp(text.data + i, word, n) == 0)
             return true;
     return false;
 }

@@ -25,8 +25,9 @@ static void print_piece(slice piece)
     buffer_free(&shown);
 }
 
-int dump_tokens(const char *model_path, const char *prompt)
+int dump_tokens(const common_options *c, const char *prompt)
 {
+    const char *model_path = c->engine.model_path;
     gguf_file *file = NULL;
     text_tokenizer *t = NULL;
     token_list ids = { 0 };
@@ -34,7 +35,7 @@ int dump_tokens(const char *model_path, const char *prompt)
     int code = 0;
     ds4_status status = gguf_open(&file, model_path, &err);
     if (status == DS4_OK)
-        status = text_tokenizer_open(&t, file, NULL, &err);
+        status = text_tokenizer_open(&t, file, c->engine.tokenizer_pre, &err);
     if (status == DS4_OK)
         status = text_encode_with_specials(t, slice_of(prompt), &ids, &err);
     if (status != DS4_OK) {
@@ -58,11 +59,12 @@ int dump_tokens(const char *model_path, const char *prompt)
 
 /* --- the model --------------------------------------------------------------------------------------------------------------- */
 
-int dump_model(const char *model_path)
+int dump_model(const common_options *common)
 {
     model *m = NULL;
     ds4_error err = { 0 };
-    const model_options options = model_options_default();
+    const char *model_path = common->engine.model_path;
+    const model_options options = common_model_options(common);
     if (model_open(&m, model_path, &options, &err) != DS4_OK) {
         startup_complain(program, model_path, err.text);
         return 2;
@@ -79,8 +81,8 @@ int dump_model(const char *model_path)
     }
     for (uint32_t i = 0; i < c->n_layers; i++) {
         n_window += c->ratios[i] == 0;
-        n_csa += c->ratios[i] == MODEL_CSA_RATIO;
-        n_hca += c->ratios[i] != 0 && c->ratios[i] != MODEL_CSA_RATIO;
+        n_csa += c->kinds[i] == MODEL_LAYER_CSA;
+        n_hca += c->kinds[i] == MODEL_LAYER_HCA;
     }
     printf("file        %s (%.1f MiB, %" PRIu64 " tensors", model_path, (double)gguf_file_bytes(file) / 1048576.0,
            gguf_n_tensors(file));
@@ -96,7 +98,7 @@ int dump_model(const char *model_path)
            model_has_draft(m) ? "yes" : "no");
     for (uint32_t type = 0; type < 64; type++)
         if (bytes_of[type])
-            printf("%-11s %.1f MiB\n", gguf_type_name(type), (double)bytes_of[type] / 1048576.0);
+            printf("%-11s %.1f MiB\n", quant_type_name(type), (double)bytes_of[type] / 1048576.0);
     printf("kernels     %s, %u threads\n", model_kernels(m), model_n_threads(m));
     model_close(m);
     return 0;
@@ -112,16 +114,16 @@ typedef struct dump_job {
     uint32_t n_tokens, n_top;
 } dump_job;
 
-static ds4_status make_prompt(dump_job *j, const char *system, const char *prompt, int think, int raw, ds4_error *err)
+static ds4_status make_prompt(dump_job *j, const common_options *c, const dump_logprobs_options *o, ds4_error *err)
 {
     const text_tokenizer *t = engine_tokenizer(j->e);
-    if (raw)
-        return text_encode_with_specials(t, slice_of(prompt), &j->prompt, err);
-    const slice texts[2] = { slice_of(system), slice_of(prompt) };
+    if (o->raw)
+        return text_encode_with_specials(t, slice_of(o->prompt), &j->prompt, err);
+    const slice texts[2] = { slice_of(o->system), slice_of(o->prompt) };
     const chat_message messages[2] = { { .role = CHAT_SYSTEM, .texts = &texts[0], .n_texts = 1 },
                                        { .role = CHAT_USER, .texts = &texts[1], .n_texts = 1 } };
-    const chat_prompt p = { .profile = startup_profile(j->e),
-                            .mode = think ? CHAT_THINK_HIGH : CHAT_THINK_NONE,
+    const chat_prompt p = { .profile = common_profile(c, j->e),
+                            .mode = o->think ? CHAT_THINK_HIGH : CHAT_THINK_NONE,
                             .messages = messages,
                             .n_messages = 2 };
     text_spans spans = { 0 };
@@ -181,22 +183,17 @@ static ds4_status continue_greedily(dump_job *j, ds4_error *err)
     return DS4_OK;
 }
 
-int dump_logprobs(const char *model_path, uint32_t n_ctx, uint32_t n_threads, const char *system, const char *prompt,
-                  int think, int raw, uint32_t n_tokens, uint32_t n_top, const char *out_path)
+int dump_logprobs(const common_options *c, const dump_logprobs_options *o)
 {
-    dump_job j = { .n_tokens = n_tokens, .n_top = n_top };
+    dump_job j = { .n_tokens = o->n_tokens, .n_top = o->n_top };
     ds4_error err = { 0 };
-    engine_options options = engine_options_default();
     FILE *file = NULL;
     int code = 1;
-    options.model_path = model_path;
-    options.n_ctx = n_ctx;
-    options.n_threads = n_threads;
-    ds4_status status = engine_open(&j.e, &options, &err);
+    ds4_status status = engine_open(&j.e, &c->engine, &err);
     if (status == DS4_OK)
         status = engine_sequence_new(&j.sequence, j.e, &err);
     if (status == DS4_OK)
-        status = make_prompt(&j, system, prompt, think, raw, &err);
+        status = make_prompt(&j, c, o, &err);
     if (status == DS4_OK && j.prompt.n == 0)
         status = ds4_fail(&err, DS4_ERR_ARGUMENT, "the prompt is empty");
     const size_t n_max = j.e ? engine_get_about(j.e)->n_ctx : 0;
@@ -216,10 +213,10 @@ int dump_logprobs(const char *model_path, uint32_t n_ctx, uint32_t n_threads, co
     if (status != DS4_OK) {
         startup_complain(program, NULL, err.text);
     } else {
-        file = strcmp(out_path, "-") == 0 ? stdout : fopen(out_path, "we");
+        file = strcmp(o->out_path, "-") == 0 ? stdout : fopen(o->out_path, "we");
         code = 0;
         if (!file || fwrite(j.out.data, 1, j.out.size, file) != j.out.size || fflush(file) != 0) {
-            startup_complain(program, out_path, strerror(errno));
+            startup_complain(program, o->out_path, strerror(errno));
             code = 1;
         }
         if (file && file != stdout)

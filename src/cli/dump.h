@@ -2,14 +2,19 @@
 #ifndef CLI_DUMP_H
 #define CLI_DUMP_H
 
-#include <stdint.h>
+#include "cli/common.h"
 
 /* The tokens of the prompt as written, specials recognised: the id list, then a line per token. Exit code. */
-int dump_tokens(const char *model_path, const char *prompt);
+int dump_tokens(const common_options *c, const char *prompt);
 /* Name, sizes, layers, tensor types. Exit code. */
-int dump_model(const char *model_path);
+int dump_model(const common_options *c);
+
+typedef struct dump_logprobs_options {
+    const char *system, *prompt, *out_path; /* "-": stdout */
+    bool think, raw;                        /* raw: no chat template around the prompt */
+    uint32_t n_tokens, n_top;
+} dump_logprobs_options;
 /* JSON of a greedy continuation of the raw prompt, or of a chat with it, with the n_top alternatives of every token. */
-int dump_logprobs(const char *model_path, uint32_t n_ctx, uint32_t n_threads, const char *system, const char *prompt,
-                  int think, int raw, uint32_t n_tokens, uint32_t n_top, const char *out_path);
+int dump_logprobs(const common_options *c, const dump_logprobs_options *options);
 
 #endif

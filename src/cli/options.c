@@ -29,7 +29,7 @@ static void print_help(const char *usage, const option_spec *specs)
             continue;
         snprintf(left, sizeof left, "%s%s%s%s%s", o->other ? o->other : "", o->other ? ", " : "", o->name,
                  o->value ? " " : "", o->value ? o->value : "");
-        printf("  %-30s %s\n", left, o->help);
+        printf(strlen(left) > 30 ? "  %s\n  %30s %s\n" : "  %-30s%s %s\n", left, "", o->help);
     }
     printf("  %-30s %s\n  %-30s %s\n", "-h, --help", "this list", "--version", "the program's version");
 }
@@ -37,6 +37,13 @@ static void print_help(const char *usage, const option_spec *specs)
 static bool takes_value(option_kind kind)
 {
     return kind != OPTION_FLAG && kind != OPTION_UNFLAG && kind != OPTION_IGNORED && kind != OPTION_UNAVAILABLE;
+}
+
+/* Does the option take `next`, the argument after it, as its value? An ignored flag never swallows another option. */
+static bool takes_next(option_kind kind, const char *next)
+{
+    const bool is_option = next && next[0] == '-' && next[1] && (next[1] < '0' || next[1] > '9');
+    return takes_value(kind) && next && !((kind == OPTION_IGNORED_VALUE || kind == OPTION_IGNORED_MAYBE) && is_option);
 }
 
 static bool read_real(const option_spec *o, const char *text, double *out)
@@ -60,12 +67,38 @@ static int refuse_number(const char *program, const option_spec *o, const char *
 {
     char line[160];
     if (o->kind == OPTION_REAL)
-        snprintf(line, sizeof line, "%s wants a number from %g to %g (got '%.40s')", o->name, o->min, o->max, text);
-    else if (o->max == 0)
-        snprintf(line, sizeof line, "%s wants an integer of at least %.0f (got '%.40s')", o->name, o->min, text);
-    else
-        snprintf(line, sizeof line, "%s wants an integer from %.0f to %.0f (got '%.40s')", o->name, o->min, o->max,
+        snprintf(line, sizeof line, "%s must be a number between %g and %g (got '%.40s')", o->name, o->min, o->max,
                  text);
+    else if (o->max == 0)
+        snprintf(line, sizeof line, "%s must be an integer of at least %.0f (got '%.40s')", o->name, o->min, text);
+    else
+        snprintf(line, sizeof line, "%s must be an integer between %.0f and %.0f (got '%.40s')", o->name, o->min,
+                 o->max, text);
+    return options_wrong(program, "%s", line);
+}
+
+/* The index of `text` among "a|b|c", or -1. */
+static int read_word(const char *words, const char *text)
+{
+    const size_t n = strlen(text);
+    for (int i = 0; *words; i++) {
+        const size_t size = strcspn(words, "|");
+        if (size == n && memcmp(words, text, n) == 0)
+            return i;
+        words += size + (words[size] == '|');
+    }
+    return -1;
+}
+
+/* "--act fp8: use q8 or f32" */
+static int refuse_word(const char *program, const option_spec *o, const char *text)
+{
+    char line[200];
+    size_t n = (size_t)snprintf(line, sizeof line, "%s %.40s: use ", o->name, text);
+    for (const char *at = o->value; *at; at++) {
+        const char *between = *at != '|' ? NULL : strchr(at + 1, '|') ? ", " : " or ";
+        n += (size_t)snprintf(line + n, sizeof line - n, "%.*s", between ? 4 : 1, between ? between : at);
+    }
     return options_wrong(program, "%s", line);
 }
 
@@ -84,14 +117,22 @@ static int store(const char *program, const option_spec *o, const char *value)
         list->items[list->n++] = value;
         break;
     }
+    case OPTION_WORD:
+        *(int *)o->out = read_word(o->value, value);
+        if (*(int *)o->out < 0)
+            return refuse_word(program, o, value);
+        break;
     case OPTION_U32:
+    case OPTION_LIMIT:
     case OPTION_U64:
-        if (!read_integer(o, value, &integer))
+        if (o->kind == OPTION_LIMIT && strcmp(value, "none") == 0)
+            integer = UINT32_MAX;
+        else if (!read_integer(o, value, &integer))
             return refuse_number(program, o, value);
-        if (o->kind == OPTION_U32)
-            *(uint32_t *)o->out = (uint32_t)integer;
-        else
+        if (o->kind == OPTION_U64)
             *(uint64_t *)o->out = integer;
+        else
+            *(uint32_t *)o->out = (uint32_t)integer;
         break;
     case OPTION_REAL:
         if (!read_real(o, value, o->out))
@@ -100,6 +141,10 @@ static int store(const char *program, const option_spec *o, const char *value)
     case OPTION_IGNORED:
     case OPTION_IGNORED_VALUE:
         fprintf(stderr, "%s: %s has no meaning in this build and is ignored\n", program, o->name);
+        break;
+    case OPTION_IGNORED_MAYBE:
+        fprintf(stderr, "%s: %s%s%s has no meaning in this build and is ignored\n", program, o->name, value ? " " : "",
+                value ? value : "");
         break;
     case OPTION_UNAVAILABLE:
         snprintf(line, sizeof line, "%s: %s", o->name, o->help);
@@ -125,34 +170,107 @@ static const option_spec *find(const option_spec *specs, const char *text, const
     return NULL;
 }
 
+/* Edits (a letter added, dropped, changed) that turn `a` into `b`; SIZE_MAX for names too long to be one of ours. */
+static size_t distance(const char *a, size_t n_a, const char *b)
+{
+    enum { N_MAX = 48 };
+    size_t row[N_MAX + 1];
+    const size_t n_b = strlen(b);
+    if (n_a > N_MAX || n_b > N_MAX)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= n_b; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n_a; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n_b; j++) {
+            const size_t changed = diagonal + (a[i - 1] != b[j - 1]);
+            const size_t moved = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
+            diagonal = row[j];
+            row[j] = changed < moved ? changed : moved;
+        }
+    }
+    return row[n_b];
+}
+
+static int refuse_unknown(const char *program, const option_spec *specs, const char *text)
+{
+    char line[160];
+    const char *nearest = NULL;
+    const size_t n = strcspn(text, "=");
+    size_t least = n / 3 < 2 ? 2 : n / 3; /* more than that is another word */
+    if (text[0] != '-')
+        return options_wrong(program, "unexpected argument '%s'", text);
+    for (const option_spec *o = specs; o->name; o++) {
+        const size_t d = o->help && o->kind != OPTION_HEADING ? distance(text, n, o->name) : SIZE_MAX;
+        if (d <= least && (d < least || !nearest)) {
+            nearest = o->name;
+            least = d;
+        }
+    }
+    snprintf(line, sizeof line, "unknown option %.60s%s%s%s", text, nearest ? "; did you mean " : "",
+             nearest ? nearest : "", nearest ? "?" : "");
+    return options_wrong(program, "%s", line);
+}
+
+/* The spec of argv[*i] and its value (or NULL); *i moves on to the last argument that belongs to it. */
+static const option_spec *next_option(const option_spec *specs, int argc, char **argv, int *i, const char **value)
+{
+    const option_spec *o = find(specs, argv[*i], value);
+    if (!o)
+        o = find(options_of_the_reference, argv[*i], value);
+    if (o && !*value && *i + 1 < argc && takes_next(o->kind, argv[*i + 1]))
+        *value = argv[++*i];
+    return o;
+}
+
 int options_parse(const char *program, const char *usage, const option_spec *specs, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        const char *value;
-        if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
+        const char *value, *text = argv[i];
+        if (strcmp(text, "-h") == 0 || strcmp(text, "--help") == 0) {
             print_help(usage, specs);
             return EXIT_HELP;
         }
-        if (strcmp(argv[i], "--version") == 0) {
+        if (strcmp(text, "--version") == 0) {
             printf("%s %s\n", program, DS4_VERSION);
             return EXIT_HELP;
         }
-        const option_spec *o = find(specs, argv[i], &value);
+        const option_spec *o = next_option(specs, argc, argv, &i, &value);
         if (!o)
-            o = find(options_of_the_reference, argv[i], &value);
-        if (!o)
-            return options_wrong(program, argv[i][0] == '-' ? "unknown option %s" : "unexpected argument '%s'",
-                                 argv[i]);
+            return refuse_unknown(program, specs, text);
         if (value && !takes_value(o->kind))
             return options_wrong(program, "%s takes no value", o->name);
-        if (!value && takes_value(o->kind)) {
-            if (i + 1 == argc)
-                return options_wrong(program, "%s needs a value", o->name);
-            value = argv[++i];
-        }
+        if (!value && takes_value(o->kind) && o->kind != OPTION_IGNORED_MAYBE)
+            return options_wrong(program, "%s needs a value", o->name);
         const int status = store(program, o, value);
         if (status != GO_ON)
             return status;
+    }
+    return GO_ON;
+}
+
+bool options_given(const option_spec *specs, int argc, char **argv, const char *name)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *value;
+        const option_spec *o = next_option(specs, argc, argv, &i, &value);
+        if (o && strcmp(o->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+int options_check(const char *program, const option_spec *specs, const option_rule *rules, int argc, char **argv)
+{
+    for (const option_rule *r = rules; r->name; r++) {
+        char line[160];
+        if (!options_given(specs, argc, argv, r->name) ||
+            options_given(specs, argc, argv, r->other) == (r->kind == RULE_NEEDS))
+            continue;
+        snprintf(line, sizeof line, r->kind == RULE_NEEDS ? "%s needs %s" : "%s has no meaning beside %s", r->name,
+                 r->other);
+        return options_wrong(program, "%s", line);
     }
     return GO_ON;
 }

@@ -10,6 +10,10 @@
     {                                                                                                                  \
         OPTION_IGNORED_VALUE, name, NULL, "VALUE", NULL, NULL, 0, 0                                                    \
     }
+#define IGNORED_MAYBE(name)                                                                                            \
+    {                                                                                                                  \
+        OPTION_IGNORED_MAYBE, name, NULL, NULL, NULL, NULL, 0, 0                                                       \
+    }
 #define UNAVAILABLE(name, why)                                                                                         \
     {                                                                                                                  \
         OPTION_UNAVAILABLE, name, NULL, NULL, why, NULL, 0, 0                                                          \
@@ -22,7 +26,6 @@ const option_spec options_of_the_reference[] = {
     IGNORED("--quality"),
     IGNORED("--warm-weights"),
     IGNORED_VALUE("--power"),
-    IGNORED_VALUE("--prefill-chunk"),
     IGNORED_VALUE("--gpu-vram"),
     IGNORED_VALUE("--gpu-devices"),
     IGNORED("--cuda-tensor-parallel"),
@@ -33,7 +36,8 @@ const option_spec options_of_the_reference[] = {
     IGNORED_VALUE("--ssd-streaming-preload-experts"),
     IGNORED_VALUE("--simulate-used-memory"),
     /* Drafts make an answer faster, not another. */
-    IGNORED_VALUE("--mtp"),
+    IGNORED_MAYBE("--mtp"), /* --mtp FILE in older versions */
+    IGNORED_VALUE("--mtp-model"),
     IGNORED_VALUE("--mtp-draft"),
     IGNORED_VALUE("--mtp-margin"),
     IGNORED("--dspark"),
@@ -44,6 +48,7 @@ const option_spec options_of_the_reference[] = {
     /* Of ds4-server. */
     IGNORED_VALUE("--trace"),
     IGNORED("--kv-cache-reject-different-quant"),
+    IGNORED("--kv-exact"), /* of earlier versions; segments are always compared */
     IGNORED("--disable-exact-dsml-tool-replay"),
     IGNORED_VALUE("--kv-cache-cold-max-tokens"),
     IGNORED_VALUE("--kv-cache-continued-interval-tokens"),

@@ -3,6 +3,8 @@
 #include "base/fault.h"
 #include "base/hash.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,10 +22,18 @@ static void on_lost_page(int number)
     _exit(1);
 }
 
+void startup_open_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) /* gets the lowest free number: this one */
+            return;
+}
+
 ds4_status startup(ds4_error *err)
 {
     const struct sigaction action = { .sa_handler = on_lost_page };
     sigaction(SIGBUS, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a log or a dump that reaches the file-size limit is a write that fails */
 #ifdef DS4_KV_FAULTS
     const char *seed = getenv("DS4_KV_SEED");
     const ds4_status status =
@@ -34,20 +44,25 @@ ds4_status startup(ds4_error *err)
     return hash_start(err);
 }
 
-const char *startup_default_model(char *out, size_t size)
+bool startup_default_model(const char *program, char *out, size_t size)
 {
-    char program[PATH_MAX], path[PATH_MAX + sizeof DS4_MODEL_INSTALLED + sizeof DS4_MODEL_BUILT], real[PATH_MAX];
-    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    program[n > 0 ? n : 0] = 0;
-    char *slash = strrchr(program, '/');
+    char self[PATH_MAX], path[PATH_MAX + sizeof DS4_MODEL_INSTALLED + sizeof DS4_MODEL_BUILT], real[PATH_MAX];
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[n > 0 ? n : 0] = 0;
+    char *slash = strrchr(self, '/');
     if (slash)
         slash[1] = 0;
-    snprintf(path, sizeof path, "%s" DS4_MODEL_INSTALLED, program);
+    snprintf(path, sizeof path, "%s" DS4_MODEL_INSTALLED, self);
     if (access(path, R_OK) != 0)
-        snprintf(path, sizeof path, "%s" DS4_MODEL_BUILT, program);
-    /* Without its detours, if it is there; as it is for the complaint, if not. */
-    snprintf(out, size, "%s", realpath(path, real) ? real : path);
-    return out;
+        snprintf(path, sizeof path, "%s" DS4_MODEL_BUILT, self);
+    const bool found = realpath(path, real) != NULL; /* without its detours */
+    snprintf(out, size, "%s", found ? real : path);
+    if (!found) {
+        char line[128];
+        snprintf(line, sizeof line, "the default model cannot be opened: %s; give -m FILE", strerror(errno));
+        startup_complain(program, path, line);
+    }
+    return found;
 }
 
 chat_profile startup_profile(const engine *e)

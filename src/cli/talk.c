@@ -1,41 +1,20 @@
 #include "cli/talk.h"
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "cli/keyboard.h"
 #include "cli/startup.h"
 #include "cli/text_file.h"
 
-#include <editline/readline.h>
 #include <errno.h>
-#include <locale.h>
-#include <poll.h>
-#include <pthread.h>
+#include <limits.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <wchar.h>
-
-enum { HISTORY_MAX = 1000 };
 
 static const char program[] = "ds4";
-/* Set by the handler on one thread, read by callbacks on another: a sig_atomic_t would not do. */
-static atomic_int interrupted;
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    interrupted = 1;
-}
-
-void talk_block_interrupts(bool block)
-{
-    sigset_t interrupt;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &interrupt, NULL);
-}
 
 /* --- what is shown while an answer comes ------------------------------------------------------------------------------------ */
 
@@ -64,7 +43,7 @@ static bool on_prompt(void *user, uint32_t n_done, uint32_t n_prompt)
         fflush(stderr);
         s->progress = true;
     }
-    return !interrupted;
+    return !keyboard_interrupted();
 }
 
 static bool on_text(void *user, ds4_text_kind kind, const char *text, size_t size)
@@ -78,7 +57,7 @@ static bool on_text(void *user, ds4_text_kind kind, const char *text, size_t siz
             fwrite(text, 1, size, stderr);
         }
         s->reasoning = true;
-        return !interrupted;
+        return !keyboard_interrupted();
     }
     if (s->reasoning && s->terminal)
         fputs("\033[0m\n", stderr);
@@ -86,7 +65,7 @@ static bool on_text(void *user, ds4_text_kind kind, const char *text, size_t siz
     s->any = true;
     fwrite(text, 1, size, stdout);
     fflush(stdout);
-    return !interrupted;
+    return !keyboard_interrupted();
 }
 
 /* --- the conversation --------------------------------------------------------------------------------------------------------- */
@@ -121,8 +100,8 @@ static bool add(conversation *c, ds4_role role, const char *text, const char *re
 static void drop_last(conversation *c)
 {
     c->n--;
-    free((char *)c->messages[c->n].text);
-    free((char *)c->messages[c->n].reasoning);
+    free((void *)(uintptr_t)c->messages[c->n].text); /* ours: add() copied them */
+    free((void *)(uintptr_t)c->messages[c->n].reasoning);
 }
 
 /* The answer to what was added last. What an interrupted answer said stays part of the conversation. */
@@ -135,8 +114,6 @@ static int answer(conversation *c)
     g.user = &s;
     g.on_text = on_text;
     g.on_prompt = on_prompt;
-    interrupted = 0;
-    talk_block_interrupts(false);
     const ds4_status status = ds4_chat(c->d, c->messages, c->n, &g, &result, &err);
     clear_progress(&s);
     if (s.reasoning && s.terminal)
@@ -148,12 +125,16 @@ static int answer(conversation *c)
         startup_complain(program, "the answer cannot be written", strerror(errno));
         code = 1;
     }
+    log_info("answer prompt=%u cached=%u generated=%u complete=%d took=%.2fs", result.n_prompt, result.n_cached,
+             result.n_generated, result.complete, (double)(clock_monotonic_us() - s.begun_us) / 1e6);
     if (status == DS4_ERR_CANCELLED)
         fputs("(stopped)\n", stderr);
     else if (status != DS4_OK)
         startup_complain(program, NULL, err.text), code = 1;
+    else if (result.looped)
+        fputs("(ended: the answer only repeated itself)\n", stderr);
     else if (!result.complete)
-        fputs("(cut off: the limit of tokens is reached)\n", stderr);
+        fputs("(truncated: token limit reached)\n", stderr);
     if ((status == DS4_OK || status == DS4_ERR_CANCELLED) && result.content && result.content[0]) {
         if (!add(c, DS4_ASSISTANT, result.content, result.reasoning))
             code = 1;
@@ -167,8 +148,7 @@ static int answer(conversation *c)
 static conversation begin(ds4 *d, const talk_options *options)
 {
     conversation c = { .d = d, .options = *options };
-    const struct sigaction action = { .sa_handler = on_interrupt };
-    sigaction(SIGINT, &action, NULL);
+    keyboard_catch_signals();
     if (options->system[0])
         add(&c, DS4_SYSTEM, options->system, NULL);
     return c;
@@ -185,8 +165,8 @@ int talk_once(ds4 *d, const talk_options *options, const char *prompt)
 {
     conversation c = begin(d, options);
     int code = add(&c, DS4_USER, prompt, NULL) ? answer(&c) : 1;
-    if (interrupted)
-        code = 130;
+    if (keyboard_interrupted())
+        code = 128 + (keyboard_ending() ? keyboard_ending() : SIGINT);
     end(&c);
     return code;
 }
@@ -201,14 +181,37 @@ static void print_help(void)
          "  /new         forget the conversation\n"
          "  /read FILE   say what stands in a file\n"
          "  /quit        leave (so does Ctrl-D)\n"
-         "  Ctrl-C stops an answer.");
+         "  Ctrl-C stops an answer. Alt-Enter, or \\ at the end of a line, begins a new line of the same message; "
+         "pasted text may\n"
+         "  have any number. A message may begin with // or with a path; with /word after a space.");
 }
 
-/* True if the line was a command; *quit then says whether to leave. `said`: what /read found to say. */
-static bool command(conversation *c, const char *line, bool *quit, char **said)
+/* Is it a command, known or not? A text of several lines is none, and neither is a path or a comment: "/a/b", "// c". */
+static bool is_command(const char *line)
 {
-    if (line[0] != '/')
-        return false;
+    return line[0] == '/' && line[1] && !line[strcspn(line, "\n")] && line[1 + strcspn(line + 1, "/ ")] != '/';
+}
+
+/* The file's text, the caller's to free(); "~/" is the home directory, as in a shell. NULL after a complaint. */
+static char *read_file(const char *path)
+{
+    char full[PATH_MAX];
+    const char *home = getenv("HOME");
+    path += strspn(path, " ");
+    if (!*path) {
+        fputs("/read needs the name of a file: /read FILE\n", stderr);
+        return NULL;
+    }
+    snprintf(full, sizeof full, "%s%s", path[0] == '~' && path[1] == '/' && home ? home : "",
+             path[0] == '~' && path[1] == '/' && home ? path + 1 : path);
+    return text_file_read(program, full);
+}
+
+/* Does what the line asks for; *quit says whether to leave. `said`: what /read found to say. */
+static void command(conversation *c, char *line, bool *quit, char **said)
+{
+    for (size_t n = strlen(line); n && line[n - 1] == ' '; n--)
+        line[n - 1] = 0;
     if (strcmp(line, "/quit") == 0 || strcmp(line, "/exit") == 0)
         *quit = true;
     else if (strcmp(line, "/help") == 0)
@@ -218,84 +221,42 @@ static bool command(conversation *c, const char *line, bool *quit, char **said)
     else if (strcmp(line, "/new") == 0)
         while (c->n > (c->options.system[0] ? 1 : 0))
             drop_last(c);
-    else if (strncmp(line, "/read ", 6) == 0)
-        *said = text_file_read(program, line + 6);
+    else if (strncmp(line, "/read", 5) == 0 && (line[5] == ' ' || !line[5]))
+        *said = read_file(line + 5);
     else
-        fprintf(stderr, "there is no command %s; /help lists them\n", line);
-    return true;
-}
-
-static const char *history_path(char out[4096])
-{
-    const char *home = getenv("HOME");
-    snprintf(out, 4096, "%s/.ds4_history", home ? home : ".");
-    return out;
-}
-
-/* One character from the keyboard; -1 at the end of the input and at Ctrl-C. Outside of ppoll() SIGINT is blocked: one that came
- * between a look at `interrupted` and the wait would otherwise be seen only after the next key. */
-static int read_key(FILE *in)
-{
-    mbstate_t state = { 0 };
-    for (;;) {
-        struct pollfd input = { .fd = fileno(in), .events = POLLIN };
-        sigset_t waiting;
-        wchar_t c;
-        char byte;
-        pthread_sigmask(SIG_SETMASK, NULL, &waiting);
-        sigdelset(&waiting, SIGINT);
-        if (ppoll(&input, 1, NULL, &waiting) < 0) {
-            if (errno == EINTR && !interrupted)
-                continue; /* another signal: the window has another size */
-            return -1;
-        }
-        if (read(input.fd, &byte, 1) != 1)
-            return -1;
-        const size_t n = mbrtowc(&c, &byte, 1, &state);
-        if (n == (size_t)-1)
-            return L'\ufffd';
-        if (n != (size_t)-2)
-            return (int)c;
-    }
+        fprintf(stderr, "there is no command %s; /help lists them (a space before it makes it a message)\n", line);
 }
 
 int talk_interactively(ds4 *d, const talk_options *options)
 {
     conversation c = begin(d, options);
-    char path[4096];
+    const bool person = keyboard_open();
     bool quit = false;
-    setlocale(LC_CTYPE,
-              "C.UTF-8"); /* what is typed is UTF-8, whatever the environment says: the model reads nothing else */
-    rl_getc_function = read_key;
-    rl_initialize();
-    using_history();
-    stifle_history(HISTORY_MAX);
-    read_history(history_path(path));
-    if (isatty(STDIN_FILENO))
+    int code = 0;
+    if (person)
         puts("Talk to the model; /help lists commands.");
-    while (!quit) {
-        interrupted = 0;
-        talk_block_interrupts(true);
-        char *line = readline("ds4> "), *said = NULL;
-        if (!line && interrupted) { /* Ctrl-C drops what was typed so far */
-            putchar('\n');
+    while (!quit && !keyboard_ending()) {
+        keyboard_clear_interrupt();
+        char *line = keyboard_read(), *said = NULL;
+        if (!line && person && keyboard_interrupted()) /* Ctrl-C drops what was typed so far */
             continue;
-        }
         if (!line)
             break;
-        if (line[0]) {
-            add_history(line);
-            write_history(path); /* now: the program may be killed */
-            if (!command(&c, line, &quit, &said))
-                said = strdup(line);
-        }
+        if (is_command(line))
+            command(&c, line, &quit, &said);
+        else if (line[0])
+            said = strdup(line);
         if (said && add(&c, DS4_USER, said, NULL))
             answer(&c);
         free(said);
         free(line);
+        if (!person && keyboard_interrupted())
+            break;
     }
-    if (isatty(STDIN_FILENO))
-        putchar('\n');
+    if (!person && keyboard_interrupted())
+        code = 130;
+    if (keyboard_ending())
+        code = 128 + keyboard_ending();
     end(&c);
-    return 0;
+    return code;
 }

@@ -9,8 +9,6 @@ typedef struct talk_options {
     ds4_generation generation; /* its callbacks and user are set here */
 } talk_options;
 
-/* Keeps SIGINT from this thread, and from those that it starts meanwhile; or lets it in. */
-void talk_block_interrupts(bool block);
 /* One question, one answer. Exit code. */
 int talk_once(ds4 *d, const talk_options *options, const char *prompt);
 /* Until /quit or the end of the input. Exit code. */

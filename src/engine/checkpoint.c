@@ -33,6 +33,15 @@ static size_t section_bytes(void *user, uint32_t type, uint64_t begin, uint64_t 
     return 0;
 }
 
+static bool section_valid(void *user, uint32_t type, const void *bytes, size_t size)
+{
+    const model *m = user;
+    for (size_t i = 0; i < N_PARTS; i++)
+        if (parts[i].type == type)
+            return model_part_valid(m, parts[i].part, bytes, size);
+    return true;
+}
+
 static uint32_t groups_of(const kv_layout *layout, uint32_t type)
 {
     switch (type) {
@@ -55,21 +64,22 @@ void engine_fill_layout(const model *m, kv_layout *layout)
                            .n_vocab = c->n_vocab,
                            .numerics_version = MODEL_NUMERICS_VERSION,
                            .section_bytes = section_bytes,
+                           .section_valid = section_valid,
                            .user = (void *)(uintptr_t)m };
     for (uint32_t i = 0; i < c->n_layers; i++) {
-        const uint32_t ratio = c->ratios[i];
-        if (ratio == 0)
-            layout->n_window_layers++;
-        else if (ratio == 4)
-            layout->n_csa_layers++;
-        else {
-            layout->n_hca_layers++;
-            layout->hca_ratio = ratio;
-        }
+        layout->n_window_layers += c->kinds[i] == MODEL_LAYER_WINDOW;
+        layout->n_csa_layers += c->kinds[i] == MODEL_LAYER_CSA;
+        layout->n_hca_layers += c->kinds[i] == MODEL_LAYER_HCA;
+        if (c->kinds[i] == MODEL_LAYER_HCA)
+            layout->hca_ratio = c->ratios[i];
     }
-    for (size_t i = 0; i < N_PARTS; i++)
+    for (size_t i = 0; i < N_PARTS; i++) {
+        const bool f32 = model_part_is_f32(m, parts[i].part);
         layout->rules[parts[i].type] =
-            (kv_section_rule){ .used = true, .f32 = true, .n_groups = groups_of(layout, parts[i].type) };
+            (kv_section_rule){ .used = true, .f32 = f32, .n_groups = f32 ? groups_of(layout, parts[i].type) : 0 };
+    }
+    for (int i = 0; i < 4 && c->row_format == MODEL_ROWS_PACKED; i++)
+        layout->codecs[i] = KV_CODEC_V4P; /* CSA, indexer, HCA, window; what is pending is f32 */
 }
 
 /* Test builds may fail where fault_at() is asked, as a copy to a device would. */
@@ -103,7 +113,8 @@ static ds4_status fill_draft(kv_draft *draft, engine_sequence *s, bool frontier,
     return DS4_OK;
 }
 
-static void save_draft(engine_sequence *s, kv_draft *draft, bool frontier, uint64_t begin, uint64_t end,
+/* False: the store will not get it. */
+static bool save_draft(engine_sequence *s, kv_draft *draft, bool frontier, uint64_t begin, uint64_t end,
                        engine_save_reason reason, int64_t begin_us)
 {
     ds4_error err = { 0 };
@@ -111,14 +122,20 @@ static void save_draft(engine_sequence *s, kv_draft *draft, bool frontier, uint6
     if (status != DS4_OK) {
         kv_draft_drop(draft);
         log_warning("kv save refused class=%s detail=\"%s\"", ds4_status_word(status), err.text);
-        return;
+        return false;
     }
     const int64_t now_us = clock_monotonic_us();
     const double us_per_token = s->n_spent ? (double)s->spent_us / (double)s->n_spent : 0;
     const kv_save_info info = { .reason = (kv_reason)reason,
                                 .cost_us = (uint64_t)(us_per_token * (double)(end - begin)),
                                 .stall_us = now_us - begin_us };
-    kv_draft_submit(draft, &info, NULL); /* a drop is counted by the store */
+    return kv_draft_submit(draft, &info, NULL) == DS4_OK; /* a drop is counted by the store */
+}
+
+static void note_saved(engine_sequence *s, uint64_t n)
+{
+    if (s->saved_to < n)
+        s->saved_to = (uint32_t)n;
 }
 
 /* `all`: those that were offered before too, should the store have had to drop one of them. */
@@ -128,11 +145,14 @@ static void save_segments(engine_sequence *s, bool all)
     for (uint64_t i = all ? 0 : s->n_offered; i < kv_chain_segments(s->chain); i++) {
         kv_draft *draft = NULL;
         const int64_t begin_us = clock_monotonic_us();
-        if (!kv_chain_has_segment(s->chain, i)) {
+        bool saved = kv_chain_has_segment(s->chain, i);
+        if (!saved) {
             if (kv_draft_segment(&draft, s->chain, i, NULL) != DS4_OK)
                 return; /* full or off: offered again at the next save */
-            save_draft(s, draft, false, i * n, (i + 1) * n, ENGINE_SAVE_SEGMENT, begin_us);
+            saved = save_draft(s, draft, false, i * n, (i + 1) * n, ENGINE_SAVE_SEGMENT, begin_us);
         }
+        if (saved)
+            note_saved(s, (i + 1) * n);
         if (s->n_offered < i + 1)
             s->n_offered = i + 1;
     }
@@ -153,17 +173,25 @@ void engine_sequence_save(engine_sequence *s, engine_save_reason reason, bool fr
     const fault f = fault_at("save.offset");
     if (f.kind == FAULT_SKEW)
         position += (uint64_t)f.arg;
-    if (!kv_chain_has_frontier(s->chain)) {
+    bool saved = kv_chain_has_frontier(s->chain);
+    if (!saved) {
         if (kv_draft_frontier(&draft, s->chain, position, false, NULL) != DS4_OK)
             return;
-        save_draft(s, draft, true, stem, s->tokens.n, reason, begin_us);
+        saved = save_draft(s, draft, true, stem, s->tokens.n, reason, begin_us);
     }
+    if (saved)
+        note_saved(s, s->tokens.n);
     s->frontier_at = (uint32_t)s->tokens.n;
 }
 
 uint32_t engine_sequence_unsaved(const engine_sequence *s)
 {
     return (uint32_t)s->tokens.n - s->frontier_at;
+}
+
+uint32_t engine_sequence_saved(const engine_sequence *s)
+{
+    return s->saved_to;
 }
 
 /* ---------------------------------------------------------------- restore */
@@ -219,7 +247,7 @@ ds4_status engine_sequence_restore(engine_sequence *s, kv_plan *plan, ds4_error 
         return status;
     }
     s->fresh = true;
-    s->frontier_at = (uint32_t)n;
+    s->frontier_at = s->saved_to = (uint32_t)n;
     s->n_offered = kv_plan_segments(plan);
     return DS4_OK;
 }

@@ -1,7 +1,7 @@
 /* engine/engine.c - opening and closing: model, tokenizer, store, and the identity that ties the three together. */
 #include "engine/engine_state.h"
 
-#include "base/file.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -10,10 +10,11 @@
 #include <string.h>
 
 enum { SEGMENT_TOKENS_DEFAULT = 1024, SHUTDOWN_DEFAULT_MS = 3000, N_CTX_DEFAULT = 32768 };
+enum { HASH_AT_ONCE_DEFAULT = 256 << 20, IDENTITY_STOP_US = 1000000 };
 
 engine_options engine_options_default(void)
 {
-    return (engine_options){ .kv_shutdown_ms = SHUTDOWN_DEFAULT_MS };
+    return (engine_options){ .kv_shutdown_ms = SHUTDOWN_DEFAULT_MS, .hash_at_once_bytes = HASH_AT_ONCE_DEFAULT };
 }
 
 /* A metadata string, or empty. */
@@ -70,27 +71,42 @@ static ds4_status describe(engine *e, const engine_options *options, ds4_error *
     return DS4_OK;
 }
 
-/* The state fingerprint of the kvstore specification, section 10. */
-static ds4_status identify(engine *e, hash_key *out, ds4_error *err)
+/* Everything that decides about a state, given what stands for the weights: kvstore specification, section 10. */
+static void fingerprint(const engine *e, const hash_key *weights, hash_key *out)
 {
     hash_stream stream;
-    hash_key weights;
-    const ds4_status status = model_weights_hash(e->model, &weights, err);
-    if (status != DS4_OK)
-        return status;
     hash_stream_begin(&stream, NULL);
     hash_stream_add(&stream, "ds4 state 1", 11);
-    hash_stream_add(&stream, weights.bytes, sizeof weights.bytes);
+    hash_stream_add(&stream, weights->bytes, sizeof weights->bytes);
     text_fingerprint(e->tokenizer, &stream);
     model_fingerprint(e->model, &stream);
     hash_stream_end(&stream, out);
+}
+
+/* For clients and people; that of a store's states takes reading the weights. */
+static void describe_fingerprint(engine *e)
+{
     char hex[HASH_KEY_HEX];
-    hash_key_hex(out, hex);
+    hash_key outline, whole;
+    model_outline_hash(e->model, &outline);
+    fingerprint(e, &outline, &whole);
+    hash_key_hex(&whole, hex);
     snprintf(e->about.fingerprint, sizeof e->about.fingerprint, "%.12s", hex);
+}
+
+static ds4_status identify(void *user, kv_store *store, uint8_t out[32], ds4_error *err)
+{
+    engine *e = user;
+    hash_key weights, whole;
+    const ds4_status status = identity_find(&weights, &e->identity, e->model, store, e->hash_at_once_bytes, err);
+    if (status != DS4_OK)
+        return status;
+    fingerprint(e, &weights, &whole);
+    memcpy(out, whole.bytes, sizeof whole.bytes);
     return DS4_OK;
 }
 
-static ds4_status open_store(engine *e, const engine_options *options, const hash_key *fingerprint, ds4_error *err)
+static ds4_status open_store(engine *e, const engine_options *options, ds4_error *err)
 {
     const uint32_t multiple = model_segment_multiple(e->model);
     uint32_t n = options->kv_segment_tokens;
@@ -106,8 +122,8 @@ static ds4_status open_store(engine *e, const engine_options *options, const has
     kv.min_free_bytes = options->kv_min_free_bytes;
     kv.crash_strikes = options->kv_crash_strikes;
     kv.read_only = options->kv_read_only;
-    kv.exact = options->kv_exact;
-    memcpy(kv.fingerprint, fingerprint->bytes, sizeof kv.fingerprint);
+    kv.identify = identify;
+    kv.identify_user = e;
     engine_fill_layout(e->model, &kv.layout);
     const ds4_status status = kv_store_open(&e->store, &kv, err);
     if (status == DS4_ERR_ARGUMENT)
@@ -116,6 +132,8 @@ static ds4_status open_store(engine *e, const engine_options *options, const has
         log_warning("kv off dir=\"%s\" why=\"%s\"", options->kv_dir, err ? err->text : ds4_status_word(status));
         e->store = NULL;
     }
+    if (e->store && e->identity)
+        identity_start(e->identity);
     e->segment_tokens = n;
     return DS4_OK;
 }
@@ -124,17 +142,20 @@ ds4_status engine_open(engine **out, const engine_options *options, ds4_error *e
 {
     *out = NULL;
     ds4_error why = { 0 };
-    hash_key fingerprint;
     engine *e = calloc(1, sizeof *e);
     if (!e)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for an engine");
     e->drain_us = (int64_t)options->kv_shutdown_ms * 1000;
+    e->hash_at_once_bytes = options->hash_at_once_bytes;
     const model_options model_opts = {
         .n_threads = options->n_threads,
         .kv_rounding = options->kv_unrounded ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL,
         .index_rounding = options->index_unrounded ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL,
         .act = options->act_f32 ? MODEL_ACT_F32 : MODEL_ACT_Q8,
+        .rows = options->kv_rows_f32 ? MODEL_ROWS_F32 : MODEL_ROWS_AUTO,
         .kernels = options->kernels,
+        .n_ctx = options->n_ctx ? options->n_ctx : N_CTX_DEFAULT,
+        .page_tokens = options->kv_segment_tokens, /* one unit in memory and on disk */
     };
     ds4_status status = hash_start(&why);
     if (status == DS4_OK)
@@ -149,9 +170,9 @@ ds4_status engine_open(engine **out, const engine_options *options, ds4_error *e
         log_warning("model file=\"%s\" note=\"%s\"", options->model_path, gguf_warning(model_gguf(e->model)));
     status = describe(e, options, err);
     if (status == DS4_OK)
-        status = identify(e, &fingerprint, err);
+        describe_fingerprint(e);
     if (status == DS4_OK && options->kv_dir) {
-        status = open_store(e, options, &fingerprint, &why);
+        status = open_store(e, options, &why);
         if (status != DS4_OK)
             ds4_fail(err, status, "%s: %s", options->kv_dir, why.text);
     }
@@ -168,9 +189,11 @@ void engine_close(engine *e)
 {
     if (!e)
         return;
-    kv_store_close(e->store, e->drain_us);
+    const bool found = identity_stop(e->identity, clock_monotonic_us() + IDENTITY_STOP_US);
+    const bool closed = kv_store_close(e->store, e->drain_us);
     text_tokenizer_close(e->tokenizer);
-    model_close(e->model);
+    if (found && closed) /* a thread that a disk keeps may still read the model, or ask about its layout */
+        model_close(e->model);
     arena_free(&e->strings);
     free(e->slices);
     free(e);

@@ -1,4 +1,4 @@
-/* engine/engine.h - the door of the engine: a loaded model, its tokenizer, sequences, sampling, checkpoints.
+/* engine/engine.h - public header of the engine: a loaded model, its tokenizer, sequences, sampling, checkpoints.
  *
  * Threads: an engine is stepped by exactly one thread (the scheduler's). What is marked "constant" may be called from
  * any thread once engine_open() has returned. No locks inside. */
@@ -22,6 +22,7 @@ typedef struct engine_options {
     uint32_t n_threads; /* 0: automatic */
     /* Numerics (model specification 12.3). False: as the official model computes. They are part of the identity of states. */
     bool kv_unrounded, index_unrounded, act_f32;
+    bool kv_rows_f32;    /* not packed, although both roundings would allow it */
     const char *kernels; /* a variant by name ("scalar", "avx2", ...); NULL: the best that runs here */
     /* The store; kv_dir NULL means none. A directory that cannot be used is an error here only if it is not a
      * directory or cannot be made: everything later degrades to "no cache" with one log line. */
@@ -31,8 +32,10 @@ typedef struct engine_options {
     uint32_t kv_segment_tokens; /* 0: default (1024); a multiple of every compression ratio */
     uint32_t kv_crash_strikes;  /* 0: default (1) */
     uint32_t kv_shutdown_ms;    /* how long closing may write what is still queued (--kv-shutdown-ms) */
+    /* With a store, models of up to so many bytes are hashed before engine_open() returns, if the directory has no note of
+     * them; longer ones in the background (src/engine/identity.c). */
+    uint64_t hash_at_once_bytes; /* default: 256 MiB, a third of a second */
     bool kv_read_only;
-    bool kv_exact;
 } engine_options;
 
 engine_options engine_options_default(void);
@@ -51,7 +54,7 @@ typedef struct engine_about {
     uint64_t n_params, n_bytes;
     const char *backend;  /* "cpu" */
     const char *kernels;  /* "avx512", "scalar", ... */
-    char fingerprint[13]; /* first 12 digits of the state fingerprint */
+    char fingerprint[13]; /* 12 digits: model's metadata and shapes, tokenizer, numerics; not the weights themselves */
 } engine_about;
 
 const engine_about *engine_get_about(const engine *e);
@@ -59,6 +62,8 @@ const text_tokenizer *engine_tokenizer(const engine *e);
 kv_store *engine_store(const engine *e); /* NULL if there is none; usable from any thread */
 
 /* ---- sampling: protocol specification, section 5 ---- */
+enum { ENGINE_TEMPERATURE_MAX = 2 }; /* as the hosted API; the same for the server, the program and the library */
+
 typedef struct engine_bias {
     uint32_t id;
     float bias;
@@ -78,7 +83,9 @@ engine_sampling engine_sampling_default(void); /* temperature 1, top_p 1, min_p 
 
 typedef struct engine_sampler engine_sampler;
 
-/* Copies everything. Errors: ARGUMENT (a bias id outside the vocabulary), NO_MEMORY. */
+/* ARGUMENT when a number is outside its range, or a bias id outside the vocabulary. */
+ds4_status engine_sampling_check(const engine_sampling *options, uint32_t n_vocab, ds4_error *err);
+/* Copies everything. Errors: those of engine_sampling_check(), NO_MEMORY. */
 ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *options, uint32_t n_vocab, ds4_error *err);
 void engine_sampler_free(engine_sampler *sampler);
 /* Tells the sampler about tokens for its penalties: of the prompt, or generated. */
@@ -87,12 +94,19 @@ void engine_sampler_note(engine_sampler *sampler, const uint32_t *ids, size_t n,
 /* What is asked of one token beyond the sampling options. Zeroed: nothing. */
 typedef struct engine_choice {
     bool greedy; /* the argmax, whatever the temperature */
-    /* Of a greedy choice: the argmax among the ids that it allows, or among all if it allows none. NULL: all. Called with
-     * `user`, most likely ids first, as a rule once. */
+    /* The constraint, called with `user`; NULL: every id may come next. An id outside the set gets no probability before
+     * anything is chosen or drawn, so what is left is renormalised. Of a set without a finite logit the lowest id is taken;
+     * an empty set is a fault of the caller and binds nothing. The set stays valid until the choice is made. */
+    const token_set *(*allowed)(void *user);
+    /* Is one id in that set? Asked of the likeliest ids of a greedy choice, so that the set is seldom built; needs `allowed`.
+     * NULL: the set is always built. */
     bool (*allows)(void *user, uint32_t id);
     void *user;
     /* n_near > 0: near_id, if no n_near others are more likely. */
     uint32_t near_id, n_near;
+    /* replace: where replaced_id would be chosen, replacement_id is. */
+    bool replace;
+    uint32_t replaced_id, replacement_id;
 } engine_choice;
 
 /* Picks from logits [n_vocab]. STATE_BAD when no logit is finite. */
@@ -131,8 +145,8 @@ typedef struct engine_work {
     ds4_error error;   /* out */
 } engine_work;
 
-/* Runs all items as one batch. The returned status is that of the step as a whole (NO_MEMORY, DEVICE_LOST, ...): unless
- * it is OK no item has advanced. */
+/* Runs all items as one batch. The returned status is that of the step as a whole: unless it is OK no item has advanced.
+ * ARGUMENT, NO_MEMORY: the sequences are as they were. DEVICE_LOST: each of them must be reset or dropped. */
 ds4_status engine_step(engine *e, engine_work *work, size_t n, ds4_error *err);
 
 /* ---- checkpoints ---- */
@@ -150,6 +164,9 @@ typedef enum engine_save_reason {
 void engine_sequence_save(engine_sequence *sequence, engine_save_reason reason, bool frontier);
 /* Tokens since the last frontier that was handed to the store (or restored from it); the length if there was none. */
 uint32_t engine_sequence_unsaved(const engine_sequence *sequence);
+
+/* Tokens from the start on that the store has, or was handed for writing. */
+uint32_t engine_sequence_saved(const engine_sequence *sequence);
 
 /* All or nothing: after DS4_OK the sequence is exactly at kv_plan_tokens(plan) with every row and counter of that
  * position; after any error it is empty. Call kv_plan_begin() first, and judge the plan afterwards. */

@@ -1,8 +1,9 @@
-/* engine/engine_state.h - what the files of this room share. Engine thread only, except what is constant. */
+/* engine/engine_state.h - what the files of this module share. Engine thread only, except what is constant. */
 #ifndef ENGINE_ENGINE_STATE_H
 #define ENGINE_ENGINE_STATE_H
 
 #include "engine/engine.h"
+#include "engine/identity.h"
 #include "model/model.h"
 
 struct engine {
@@ -14,6 +15,8 @@ struct engine {
     arena strings; /* what `about` points to */
     uint32_t segment_tokens;
     int64_t drain_us; /* how long closing the store may take */
+    uint64_t hash_at_once_bytes;
+    identity *identity; /* NULL: known, or no store */
     /* Scratch of engine_step(). */
     model_slice *slices;
     size_t slices_capacity;
@@ -28,6 +31,7 @@ struct engine_sequence {
     bool fresh;           /* restored, and nothing was evaluated since */
     kv_chain *chain;      /* NULL: no store, or no memory for it: this sequence is then not saved */
     uint32_t frontier_at; /* position of the last frontier given to the store or taken from it; 0: none */
+    uint32_t saved_to;    /* engine_sequence_saved() */
     uint64_t n_offered;   /* whole segments already offered to the store */
     int64_t spent_us;     /* time of the steps that this sequence took part in, its share */
     uint64_t n_spent;     /* tokens of these steps */

@@ -1,20 +1,19 @@
 /* engine/sampler.c - the sampling chain of the protocol specification, section 5.1, in its order and numbering. */
+#include "engine/candidates.h"
 #include "engine/engine.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PENALTY_WINDOW = 4096, /* tokens that the repetition penalty looks back on */
-    ASKED_SINGLY = 8       /* ids of a greedy choice that are asked for before all are */
-};
+#define MIN_P_PLAIN 1e-3 /* far above the rounding of a sum over any vocabulary */
 
-typedef struct candidate {
-    float logit;
-    uint32_t id;
-    double weight; /* exp((logit - best) / temperature) */
-} candidate;
+enum {
+    SELECT_MIN = 64,       /* candidates that are sorted at first */
+    SELECT_MAX = 4096,     /* from here on sorting all is as fast as choosing the best */
+    PENALTY_WINDOW = 4096, /* tokens that the repetition penalty looks back on */
+    ASKED_SINGLY = 8       /* ids of a greedy choice that are asked for before the set is built */
+};
 
 struct engine_sampler {
     engine_sampling options; /* .biases points to `biases` */
@@ -22,7 +21,7 @@ struct engine_sampler {
     uint32_t n_vocab;
     uint64_t random;       /* state of xorshift64* */
     float *logits;         /* [n_vocab] scratch: the changed logits */
-    candidate *candidates; /* [n_vocab] scratch */
+    candidate *candidates; /* [2, n_vocab] scratch: those of a draw, and room to sort them */
     /* Only when a penalty is set, else NULL. */
     uint32_t *n_generated;           /* [n_vocab] how often each id was generated */
     uint32_t *n_recent;              /* [n_vocab] how often each id is in the window */
@@ -58,13 +57,31 @@ static bool has_penalty(const engine_sampling *o)
     return o->presence_penalty != 0 || o->frequency_penalty != 0 || o->repetition_penalty != 1;
 }
 
-ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
+/* Written so that NaN is refused, too. */
+static bool is_within(float x, float min, float max)
 {
-    *out = NULL;
+    return x >= min && x <= max;
+}
+
+ds4_status engine_sampling_check(const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
+{
+    if (!is_within(options->temperature, 0, ENGINE_TEMPERATURE_MAX))
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "temperature must be between 0 and %d", ENGINE_TEMPERATURE_MAX);
+    if (!is_within(options->top_p, 0, 1) || !is_within(options->min_p, 0, 1))
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "top_p and min_p must be between 0 and 1");
     for (uint32_t i = 0; i < options->n_biases; i++)
         if (options->biases[i].id >= n_vocab)
             return ds4_fail(err, DS4_ERR_ARGUMENT, "logit_bias: token id %u is outside the vocabulary of %u",
                             options->biases[i].id, n_vocab);
+    return DS4_OK;
+}
+
+ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
+{
+    *out = NULL;
+    const ds4_status status = engine_sampling_check(options, n_vocab, err);
+    if (status != DS4_OK)
+        return status;
     engine_sampler *s = calloc(1, sizeof *s);
     if (!s)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "no memory for a sampler");
@@ -72,7 +89,7 @@ ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *optio
     s->n_vocab = n_vocab;
     s->random = random_start(options->seed);
     s->logits = malloc(n_vocab * sizeof *s->logits);
-    s->candidates = malloc(n_vocab * sizeof *s->candidates);
+    s->candidates = malloc(2 * (size_t)n_vocab * sizeof *s->candidates);
     s->biases = malloc((options->n_biases ? options->n_biases : 1) * sizeof *s->biases);
     bool complete = s->logits && s->candidates && s->biases;
     if (has_penalty(options)) {
@@ -151,73 +168,144 @@ static bool best_of(const float *z, uint32_t n, uint32_t *best)
     return found;
 }
 
-static int by_logit_then_id(const void *a, const void *b)
+/* Step 6: exp((logit - best) / temperature). */
+static double weight_of(const engine_sampler *s, uint32_t id, double top)
 {
-    const candidate *x = a, *y = b;
-    if (x->logit != y->logit)
-        return x->logit > y->logit ? -1 : 1;
-    return (x->id > y->id) - (x->id < y->id);
+    return exp((s->logits[id] - top) / s->options.temperature);
+}
+
+/* Lists the finite logits that min_p leaves. Returns W of step 8, the sum over all of them, or infinity where it cannot
+ * matter: with top_p = 1 every candidate is kept, because W is larger than any sum of fewer by at least min_p. Then no
+ * weight is needed of logits that are far below. */
+static double list_likely(const engine_sampler *s, uint32_t best, size_t *n)
+{
+    const engine_sampling *o = &s->options;
+    const float *z = s->logits;
+    const double top = z[best];
+    const bool sum = o->top_p < 1 || o->min_p < MIN_P_PLAIN;
+    /* A little lower than exact: the comparison of weights decides. */
+    const double least = sum ? -INFINITY : top + o->temperature * (log(o->min_p) * 1.001 - 0.001);
+    double all = 0;
+    *n = 0;
+    for (uint32_t i = 0; i < s->n_vocab; i++) {
+        if (!isfinite(z[i]) || z[i] < least)
+            continue;
+        const double weight = weight_of(s, i, top);
+        all += weight;
+        if (i == best || weight >= o->min_p)
+            s->candidates[(*n)++] = candidate_of(z[i], i);
+    }
+    return sum ? all : INFINITY;
+}
+
+/* Step 7, top_k, then min_p: lists the k best, sorted, and returns W over the k. */
+static double list_best(const engine_sampler *s, uint32_t best, size_t *n)
+{
+    const engine_sampling *o = &s->options;
+    const float *z = s->logits;
+    candidate *c = s->candidates;
+    double all = 0;
+    size_t n_finite = 0;
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        if (isfinite(z[i]))
+            c[n_finite++] = candidate_of(z[i], i);
+    *n = n_finite < o->top_k ? n_finite : o->top_k;
+    if (*n < SELECT_MAX)
+        candidates_select(c, n_finite, *n);
+    else
+        candidates_sort(c, n_finite, c + s->n_vocab);
+    for (size_t i = 0; i < *n; i++)
+        all += weight_of(s, candidate_id(c[i]), z[best]);
+    while (*n > 1 && weight_of(s, candidate_id(c[*n - 1]), z[best]) < o->min_p)
+        --*n;
+    return all;
+}
+
+/* Sorts some more of c [n], of which n_sorted are; returns how many are then. Mostly a few are enough. */
+static size_t sort_more(const engine_sampler *s, candidate *c, size_t n, size_t n_sorted)
+{
+    const size_t left = n - n_sorted, some = n_sorted ? 7 * n_sorted : SELECT_MIN;
+    if (some < left && some < SELECT_MAX) {
+        candidates_select(c + n_sorted, left, some);
+        return n_sorted + some;
+    }
+    candidates_sort(c + n_sorted, left, s->candidates + s->n_vocab);
+    return n;
 }
 
 /* Steps 6-11. `best` is the argmax. */
 static uint32_t draw(engine_sampler *s, uint32_t best)
 {
     const engine_sampling *o = &s->options;
-    const float *z = s->logits;
     candidate *c = s->candidates;
-    const double top = z[best];
-    double all = 0; /* W of step 8: over what top_k leaves */
-    size_t n = 0;
-    /* Without top_k the sum needs no order, and what min_p drops needs no sorting. */
-    for (uint32_t i = 0; i < s->n_vocab; i++) {
-        if (!isfinite(z[i]))
-            continue;
-        const double weight = exp((z[i] - top) / o->temperature);
-        all += weight;
-        if (o->top_k || i == best || weight >= o->min_p)
-            c[n++] = (candidate){ z[i], i, weight };
-    }
-    qsort(c, n, sizeof *c, by_logit_then_id);
-    if (o->top_k) {
-        n = n < o->top_k ? n : o->top_k;
-        all = 0;
-        for (size_t i = 0; i < n; i++)
-            all += c[i].weight;
-        while (n > 1 && c[n - 1].weight < o->min_p)
-            n--;
-    }
+    const double top = s->logits[best];
+    size_t n, n_sorted = 0, n_kept = 0;
+    const double all = o->top_k ? list_best(s, best, &n) : list_likely(s, best, &n);
+    if (o->top_k)
+        n_sorted = n;
     double kept = 0;
-    size_t n_kept = 0;
-    while (n_kept < n && (n_kept == 0 || kept < o->top_p * all))
-        kept += c[n_kept++].weight;
+    for (; n_kept < n && (n_kept == 0 || kept < o->top_p * all); n_kept++) {
+        if (n_kept == n_sorted)
+            n_sorted = sort_more(s, c, n, n_sorted);
+        kept += weight_of(s, candidate_id(c[n_kept]), top);
+    }
     double rest = random_unit(s) * kept;
     for (size_t i = 0; i < n_kept; i++) {
-        rest -= c[i].weight;
+        rest -= weight_of(s, candidate_id(c[i]), top);
         if (rest < 0)
-            return c[i].id;
+            return candidate_id(c[i]);
     }
-    return c[n_kept - 1].id;
+    return candidate_id(c[n_kept - 1]);
 }
 
-/* Step 4, of a greedy choice: the best id that is allowed. That is nearly always the best of all, so the likely ones are
- * asked for one by one, and the whole vocabulary only after that. Spoils the scratch; *best stays if none is allowed. */
+/* Step 4: what the set does not hold gets no probability. False if nothing finite is left. */
+static bool apply_set(engine_sampler *s, const token_set *set, uint32_t *best)
+{
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        if (i % 64 == 0 && i + 64 <= set->n_ids && set->words[i / 64] == UINT64_MAX)
+            i += 63; /* most sets hold nearly everything */
+        else if (!token_set_has(set, i))
+            s->logits[i] = -INFINITY;
+    return best_of(s->logits, s->n_vocab, best);
+}
+
+/* Nothing that is allowed has a finite logit: the lowest id of the set; *best stays if the set is empty. */
+static void lowest_of(const engine_sampler *s, const token_set *set, uint32_t *best)
+{
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        if (token_set_has(set, i)) {
+            *best = i;
+            return;
+        }
+}
+
+/* The best id that is allowed. That is nearly always the best of all, so the likely ones are asked for one by one before the
+ * set is built. Spoils the scratch. */
 static void best_allowed(engine_sampler *s, const engine_choice *choice, uint32_t *best)
 {
     uint32_t id = *best;
-    for (int i = 0; i < ASKED_SINGLY; i++) {
+    for (int i = 0; choice->allows && i < ASKED_SINGLY; i++) {
         if (choice->allows(choice->user, id)) {
             *best = id;
             return;
         }
         s->logits[id] = -INFINITY;
         if (!best_of(s->logits, s->n_vocab, &id))
-            return;
+            break;
     }
-    for (uint32_t i = 0; i < s->n_vocab; i++)
-        if (isfinite(s->logits[i]) && !choice->allows(choice->user, i))
-            s->logits[i] = -INFINITY;
-    if (best_of(s->logits, s->n_vocab, &id))
-        *best = id;
+    const token_set *set = choice->allowed(choice->user);
+    if (!apply_set(s, set, best))
+        lowest_of(s, set, best);
+}
+
+/* Steps 6-11 among what is allowed. */
+static uint32_t draw_allowed(engine_sampler *s, const engine_choice *choice, uint32_t best)
+{
+    const token_set *set = choice->allowed ? choice->allowed(choice->user) : NULL;
+    if (!set || apply_set(s, set, &best))
+        return draw(s, best);
+    lowest_of(s, set, &best);
+    return best;
 }
 
 static bool is_near(const engine_sampler *s, const engine_choice *choice)
@@ -238,15 +326,17 @@ ds4_status engine_sampler_pick(engine_sampler *s, const float *logits, const eng
     change_logits(s, logits);
     if (!best_of(s->logits, s->n_vocab, &best))
         return ds4_fail(err, DS4_ERR_STATE_BAD, "no finite logit among %u", s->n_vocab);
-    const bool near = is_near(s, choice);
-    if (near)
-        best = choice->near_id;
-    else if (choice->greedy && choice->allows)
-        best_allowed(s, choice, &best);
-    if (near || choice->greedy || o->temperature <= 0 || o->top_k == 1 || o->top_p <= 0)
+    if (is_near(s, choice)) {
+        *id = choice->near_id;
+    } else if (choice->greedy || o->temperature <= 0 || o->top_k == 1 || o->top_p <= 0) {
+        if (choice->allowed)
+            best_allowed(s, choice, &best);
         *id = best;
-    else
-        *id = draw(s, best);
+    } else {
+        *id = draw_allowed(s, choice, best);
+    }
+    if (choice->replace && *id == choice->replaced_id)
+        *id = choice->replacement_id;
     return DS4_OK;
 }
 

@@ -47,7 +47,7 @@ void engine_sequence_reset(engine_sequence *s)
         kv_chain_reset(s->chain);
     s->tokens.n = 0;
     s->has_logits = s->fresh = false;
-    s->frontier_at = 0;
+    s->frontier_at = s->saved_to = 0;
     s->n_offered = 0;
     s->spent_us = 0;
     s->n_spent = 0;
@@ -81,8 +81,12 @@ ds4_status engine_sequence_rewind(engine_sequence *s, uint32_t n, ds4_error *err
         kv_chain_truncate(s->chain, n);
     if (s->frontier_at > n)
         s->frontier_at = 0;
+    if (s->saved_to > n)
+        s->saved_to = n;
+    /* All are offered again: the chain has a new stem, which does not know of segments below that are still in the queue, and the
+     * writer drops a segment whose stem it does not know. */
     if (s->chain && s->n_offered > kv_chain_segments(s->chain))
-        s->n_offered = kv_chain_segments(s->chain);
+        s->n_offered = 0;
     return DS4_OK;
 }
 

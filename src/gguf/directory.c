@@ -53,9 +53,9 @@ static ds4_status parse_dims(header_reader *r, gguf_tensor *t, ds4_error *err)
 static ds4_status check_type(gguf_tensor *t, uint64_t position, ds4_error *err)
 {
     char shown[GGUF_SHOW_BYTES];
-    const gguf_type_info *info = gguf_type_about(t->type);
+    const quant_type *info = quant_type_about(t->type);
     if (!info) { /* (21) */
-        const char *name = gguf_type_name(t->type);
+        const char *name = quant_type_name(t->type);
         const bool named = strcmp(name, "unknown") != 0;
         return ds4_fail(err, DS4_ERR_UNSUPPORTED,
                         "tensor '%s' uses type %" PRIu32 ", which this program does not know, at byte %" PRIu64 "%s%s",

@@ -223,6 +223,30 @@ bool gguf_still_whole(const gguf_file *file)
     return true;
 }
 
+static int64_t add_time(hash_stream *stream, const struct timespec *time)
+{
+    hash_stream_add_u64(stream, (uint64_t)time->tv_sec);
+    hash_stream_add_u64(stream, (uint64_t)time->tv_nsec);
+    return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
+bool gguf_stamp(const gguf_file *file, hash_stream *stream, int64_t *newest_ns)
+{
+    *newest_ns = INT64_MIN;
+    for (uint32_t i = 0; i < file->n_parts; i++) {
+        struct stat now;
+        if (file->parts[i].map.fd < 0 || fstat(file->parts[i].map.fd, &now) != 0)
+            return false;
+        hash_stream_add_u64(stream, now.st_dev);
+        hash_stream_add_u64(stream, now.st_ino);
+        hash_stream_add_u64(stream, (uint64_t)now.st_size);
+        const int64_t written_ns = add_time(stream, &now.st_mtim), changed_ns = add_time(stream, &now.st_ctim);
+        *newest_ns = written_ns > *newest_ns ? written_ns : *newest_ns;
+        *newest_ns = changed_ns > *newest_ns ? changed_ns : *newest_ns;
+    }
+    return file->n_parts > 0;
+}
+
 uint64_t gguf_n_tensors(const gguf_file *file)
 {
     return file->n_tensors;

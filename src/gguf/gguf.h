@@ -6,7 +6,9 @@
 #define GGUF_GGUF_H
 
 #include "base/buffer.h"
+#include "base/hash.h"
 #include "ds4/error.h"
+#include "quant/quant.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,37 +31,9 @@ typedef enum gguf_value_type {
     GGUF_FLOAT64 = 12
 } gguf_value_type;
 
-/* Tensor types ("ggml types"); the numbers are the file's. Sizes of a type: gguf_type_about(). */
-typedef enum gguf_tensor_type {
-    GGUF_F32 = 0,
-    GGUF_F16 = 1,
-    GGUF_Q4_0 = 2,
-    GGUF_Q8_0 = 8,
-    GGUF_Q2_K = 10,
-    GGUF_Q3_K = 11,
-    GGUF_Q4_K = 12,
-    GGUF_Q5_K = 13,
-    GGUF_Q6_K = 14,
-    GGUF_IQ2_XXS = 16,
-    GGUF_I32 = 26,
-    GGUF_BF16 = 30,
-    GGUF_MXFP4 = 39
-} gguf_tensor_type;
-
-typedef struct gguf_type_info {
-    const char *name;      /* "Q8_0" */
-    uint32_t block_values; /* values per block along dim[0] */
-    uint32_t block_bytes;
-} gguf_type_info;
-
-/* NULL for types that the specification lists as unknown or removed. Constant, any thread. */
-const gguf_type_info *gguf_type_about(uint32_t type);
-/* The name of a type for messages: also of some that are refused ("Q4_2"); "unknown" otherwise. */
-const char *gguf_type_name(uint32_t type);
-
 typedef struct gguf_tensor {
     slice name;
-    uint32_t type; /* gguf_tensor_type, or another known number */
+    uint32_t type; /* a number that quant_type_about() knows */
     uint32_t n_dims;
     uint64_t dims[4]; /* dims[0] is the fastest; unused ones are 1 */
     uint64_t n_values;
@@ -95,6 +69,11 @@ const char *gguf_warning(const gguf_file *file);
 /* False once a mapped file has another size or modification time than when it was opened: reading on could raise
  * SIGBUS or give other weights (check 38). One fstat() per part. Always true for bytes in memory. */
 bool gguf_still_whole(const gguf_file *file);
+
+/* Adds what tells the files from others and from themselves after a change: device, inode, size, times of the last write and
+ * of the last change of the inode, as they are now. *newest_ns: the latest of these times. False if they cannot be had (bytes
+ * in memory). */
+bool gguf_stamp(const gguf_file *file, hash_stream *stream, int64_t *newest_ns);
 
 uint64_t gguf_n_tensors(const gguf_file *file);
 const gguf_tensor *gguf_tensor_at(const gguf_file *file, uint64_t index);     /* directory order */

@@ -205,3 +205,10 @@ ds4_status gguf_get_string(const gguf_file *file, const char *key, slice *out, d
         return fail_type(value, "string", err);
     return DS4_OK;
 }
+
+const char *gguf_value_type_name(gguf_value_type type)
+{
+    static const char *const names[] = { "uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
+                                         "bool",  "string", "array",  "uint64", "int64",  "float64" };
+    return (unsigned)type < sizeof names / sizeof names[0] ? names[type] : "unknown";
+}

@@ -1,6 +1,7 @@
-/* kv/disk.c - the directory itself, small files, and reading objects; publishing them is publish.c.
+/* kv/disk.c - the directory itself, names in it, and reading objects; publishing them is publish.c, records are small.c.
  * (1) Nothing is done through a path twice: one descriptor of the root, everything else relative to it (F22).
- * (2) A small file appears under its name whole or not at all: no record is ever torn. */
+ * (2) What every object depends on survives a power failure: STORE, whose salt names them, and the directories that they
+ *     are in are synced when they are created. Objects are not (kv_durability): one that is lost is only a miss. */
 #include "kv/disk.h"
 
 #include "base/clock.h"
@@ -12,13 +13,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-static const char *const folders[] = { "o", "use", "poison", "intent", "quarantine", "pin", "tmp" };
+static const char *const folders[] = { "o", "use", "poison", "intent", "quarantine", "pin", "tmp", "model" };
 
 void kv_object_name(const kv_key *key, uint16_t kind, char out[KV_NAME_BYTES])
 {
@@ -28,6 +30,32 @@ void kv_object_name(const kv_key *key, uint16_t kind, char out[KV_NAME_BYTES])
 }
 
 /* --- the directory --------------------------------------------------------------------------------------------------- */
+
+void kv_disk_sync_folder(int root, const char *folder)
+{
+    file_sync_folder(root, folder);
+}
+
+/* A full or failing disk is no reason not to start: that is "no cache", like any later error. */
+static ds4_status cannot_make(ds4_error *err)
+{
+    return errno == ENOSPC || errno == EDQUOT || errno == EIO
+               ? ds4_fail_errno(err, "cannot make the directory")
+               : ds4_fail(err, DS4_ERR_ARGUMENT, "cannot make the directory: %s", strerror(errno));
+}
+
+/* At the first opening parents are not made: the path may be mistyped. */
+static ds4_status make_last_part(const char *path, ds4_error *err)
+{
+    if (mkdir(path, 0700) == 0)
+        file_sync_parent(path); /* (2) */
+    else if (errno == ENOENT)
+        return ds4_fail(err, DS4_ERR_ARGUMENT,
+                        "cannot make the directory: its parent does not exist; check the path, or make the parent");
+    else if (errno != EEXIST)
+        return cannot_make(err);
+    return DS4_OK;
+}
 
 /* Makes the directory and its parents. */
 static ds4_status make_path(const char *path, ds4_error *err)
@@ -41,11 +69,10 @@ static ds4_status make_path(const char *path, ds4_error *err)
         if (c != '/' && c != 0)
             continue;
         *at = 0;
-        if (mkdir(copy, 0700) != 0 && errno != EEXIST && (c == 0 || errno != EROFS)) {
-            /* A full or failing disk is no reason not to start: that is "no cache", like any later error. */
-            status = errno == ENOSPC || errno == EDQUOT || errno == EIO
-                         ? ds4_fail_errno(err, "cannot make the directory")
-                         : ds4_fail(err, DS4_ERR_ARGUMENT, "cannot make the directory: %s", strerror(errno));
+        if (mkdir(copy, 0700) == 0) {
+            file_sync_parent(copy);
+        } else if (errno != EEXIST && (c == 0 || errno != EROFS)) {
+            status = cannot_make(err);
             break;
         }
         *at = c;
@@ -68,6 +95,24 @@ static ds4_status check_owner(int root, bool trust_group, struct stat *about, ds
     return DS4_OK;
 }
 
+/* Makes the folders that are missing. *made_objects: "o" was one of them, so the store has lost its objects. */
+static bool make_folders(int root, bool *made_objects)
+{
+    bool made = false;
+    *made_objects = false;
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        if (mkdirat(root, folders[i], 0700) == 0) {
+            made = true;
+            *made_objects = *made_objects || i == 0;
+        } else if (errno != EEXIST) {
+            return false;
+        }
+    }
+    if (made)
+        file_sync_folder(root, "."); /* (2) */
+    return true;
+}
+
 /* Opens what is there, with all folders if it can be written. Replaces root, device, inode, read_only. */
 static ds4_status open_root(kv_disk *d, bool read_only, ds4_error *err)
 {
@@ -83,16 +128,11 @@ static ds4_status open_root(kv_disk *d, bool read_only, ds4_error *err)
         close(root);
         return status;
     }
-    bool writable = !read_only;
-    for (size_t i = 0; writable && i < sizeof folders / sizeof folders[0]; i++)
-        if (mkdirat(root, folders[i], 0700) != 0 && errno != EEXIST) {
-            log_warning("kv read-only dir=\"%s\" why=\"%s\"", d->path, strerror(errno));
-            writable = false;
-        }
-    if (writable && faccessat(root, "o", W_OK | X_OK, AT_EACCESS) != 0) {
+    bool made_objects;
+    const bool writable =
+        !read_only && make_folders(root, &made_objects) && faccessat(root, "o", W_OK | X_OK, AT_EACCESS) == 0;
+    if (!writable && !read_only)
         log_warning("kv read-only dir=\"%s\" why=\"%s\"", d->path, strerror(errno));
-        writable = false;
-    }
     pthread_mutex_lock(&d->lock);
     const int old = d->root;
     d->root = root;
@@ -109,14 +149,13 @@ ds4_status kv_disk_open(kv_disk *d, const char *path, bool read_only, bool trust
 {
     *d = (kv_disk){ .root = -1, .trust_group = trust_group };
     pthread_mutex_init(&d->lock, NULL);
-    pthread_mutex_init(&d->renewal, NULL);
     d->path = strdup(path);
     if (!d->path)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
     struct stat about;
     ds4_status status = DS4_OK;
     if (!read_only && stat(path, &about) != 0 && errno == ENOENT)
-        status = make_path(path, err);
+        status = make_last_part(path, err);
     if (status == DS4_OK)
         status = open_root(d, read_only, err);
     return status;
@@ -127,7 +166,6 @@ void kv_disk_close(kv_disk *d)
     if (d->root >= 0)
         close(d->root);
     free(d->path);
-    pthread_mutex_destroy(&d->renewal);
     pthread_mutex_destroy(&d->lock);
 }
 
@@ -139,27 +177,39 @@ int kv_disk_root(kv_disk *d)
     return root;
 }
 
-/* Is what we hold still what stands under the path, and has nobody emptied it? */
-static bool is_intact(kv_disk *d)
+/* The directory is the one under its path and has a STORE; folders that somebody removed are made again. */
+static bool is_intact(kv_disk *d, bool *lost_objects)
 {
     struct stat about;
+    *lost_objects = false;
     pthread_mutex_lock(&d->lock);
     const bool held = d->root >= 0;
     const dev_t device = d->device;
     const ino_t inode = d->inode;
     pthread_mutex_unlock(&d->lock);
-    return held && stat(d->path, &about) == 0 && about.st_dev == device && about.st_ino == inode &&
-           (d->read_only || kv_disk_stat(d, "STORE", &about));
+    if (!held || stat(d->path, &about) != 0 || about.st_dev != device || about.st_ino != inode)
+        return false;
+    if (d->read_only)
+        return true;
+    const int root = kv_disk_root(d);
+    const bool whole =
+        root >= 0 && fstatat(root, "STORE", &about, AT_SYMLINK_NOFOLLOW) == 0 && make_folders(root, lost_objects);
+    if (root >= 0)
+        close(root);
+    return whole;
 }
 
 bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
 {
     ds4_error err;
     *anew = false;
-    pthread_mutex_lock(&d->renewal);
-    bool good = is_intact(d);
+    if (atomic_exchange(&d->looking, true))
+        return !d->gone;
+    bool good = is_intact(d, anew);
     if (good)
         d->tried_us = 0;
+    if (*anew)
+        log_warning("kv objects gone dir=\"%s\": folder o made again", d->path);
     const int64_t now_us = clock_monotonic_us();
     const bool first = d->tried_us == 0; /* the first look is at once */
     if (!good && (first || now_us - d->tried_us >= recreate_us)) {
@@ -172,127 +222,11 @@ bool kv_disk_revalidate(kv_disk *d, int64_t recreate_us, bool *anew)
         log_warning("kv directory %s dir=\"%s\" why=\"%s\"", good ? "back" : "missing", d->path, good ? "" : err.text);
     }
     atomic_store(&d->gone, !good);
-    pthread_mutex_unlock(&d->renewal);
+    atomic_store(&d->looking, false);
     return good;
 }
 
-/* --- small files ------------------------------------------------------------------------------------------------------ */
-
-static ds4_status no_directory(ds4_error *err)
-{
-    return ds4_fail(err, DS4_ERR_IO, "the directory is gone");
-}
-
-/* write() of everything, with the fault point of its kind: errno, or only the first k bytes. */
-static ds4_status write_faulty(int fd, const void *bytes, size_t size, const char *point, ds4_error *err)
-{
-    const fault f = fault_at(point);
-    if (f.kind == FAULT_ERRNO) {
-        errno = f.code;
-        return ds4_fail_errno(err, "write");
-    }
-    if (f.kind == FAULT_SHORT && (size_t)f.arg < size) {
-        file_write_all(fd, bytes, (size_t)f.arg, NULL);
-        errno = ENOSPC;
-        return ds4_fail_errno(err, "write");
-    }
-    return file_write_all(fd, bytes, size, err);
-}
-
-void kv_disk_temporary(char out[KV_NAME_BYTES])
-{
-    uint64_t random;
-    hash_random(&random, sizeof random);
-    snprintf(out, KV_NAME_BYTES, "tmp/%ld.%016" PRIx64, (long)getpid(), random);
-}
-
-int kv_disk_name_once(int root, const char *temporary, const char *name)
-{
-    if (linkat(root, temporary, root, name, 0) == 0)
-        return 0;
-    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK)
-        return -1;
-    /* No hard links here (FAT, some network file systems). */
-    if (renameat2(root, temporary, root, name, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno != EINVAL && errno != ENOSYS)
-        return -1;
-    return renameat(root, temporary, root, name); /* replaces what means the same */
-}
-
-static ds4_status write_small(kv_disk *d, const char *name, const void *bytes, size_t size, bool replace,
-                              const char *point, ds4_error *err)
-{
-    char temporary[KV_NAME_BYTES];
-    const int root = kv_disk_root(d);
-    if (root < 0)
-        return no_directory(err);
-    kv_disk_temporary(temporary);
-    const int fd = openat(root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    ds4_status status = fd < 0 ? ds4_fail_errno(err, name) : write_faulty(fd, bytes, size, point, err);
-    if (status == DS4_OK && replace && renameat(root, temporary, root, name) != 0)
-        status = ds4_fail_errno(err, name);
-    if (status == DS4_OK && !replace && kv_disk_name_once(root, temporary, name) != 0 && errno != EEXIST)
-        status = ds4_fail_errno(err, name);
-    if (fd >= 0) {
-        close(fd);
-        unlinkat(root, temporary, 0);
-    }
-    close(root);
-    return status;
-}
-
-ds4_status kv_disk_write_small(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
-                               ds4_error *err)
-{
-    return write_small(d, name, bytes, size, true, point, err);
-}
-
-ds4_status kv_disk_write_once(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
-                              ds4_error *err)
-{
-    return write_small(d, name, bytes, size, false, point, err);
-}
-
-ds4_status kv_disk_append(kv_disk *d, const char *name, const void *bytes, size_t size, const char *point,
-                          ds4_error *err)
-{
-    const int root = kv_disk_root(d);
-    if (root < 0)
-        return no_directory(err);
-    const int fd = openat(root, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    const ds4_status status = fd < 0 ? ds4_fail_errno(err, name) : write_faulty(fd, bytes, size, point, err);
-    if (fd >= 0)
-        close(fd);
-    close(root);
-    return status;
-}
-
-ds4_status kv_disk_read_small(kv_disk *d, const char *name, void *out, size_t size, size_t *n, ds4_error *err)
-{
-    const int root = kv_disk_root(d);
-    ds4_status status = DS4_OK;
-    *n = 0;
-    if (root < 0)
-        return no_directory(err);
-    const int fd = openat(root, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        status = ds4_fail_errno(err, name);
-    while (fd >= 0 && *n < size) {
-        const ssize_t some = read(fd, (char *)out + *n, size - *n);
-        if (some < 0 && errno == EINTR)
-            continue;
-        if (some < 0)
-            status = ds4_fail_errno(err, name);
-        if (some <= 0)
-            break;
-        *n += (size_t)some;
-    }
-    if (fd >= 0)
-        close(fd);
-    close(root);
-    return status;
-}
+/* --- names ------------------------------------------------------------------------------------------------------------ */
 
 bool kv_disk_unlink(kv_disk *d, const char *name, const char *point)
 {
@@ -344,6 +278,20 @@ void kv_disk_list(kv_disk *d, const char *folder, kv_visit_fn *visit, void *user
         if (entry->d_name[0] != '.' && !visit(user, folder, entry->d_name))
             break;
     closedir(dir);
+}
+
+void kv_disk_object_folders(kv_disk *d, struct timespec changed[256])
+{
+    const int root = kv_disk_root(d);
+    for (int i = 0; i < 256; i++) {
+        char folder[8];
+        struct stat about;
+        snprintf(folder, sizeof folder, "o/%02x", (unsigned)i);
+        const bool there = root >= 0 && fstatat(root, folder, &about, AT_SYMLINK_NOFOLLOW) == 0;
+        changed[i] = there ? about.st_mtim : (struct timespec){ 0 };
+    }
+    if (root >= 0)
+        close(root);
 }
 
 uint64_t kv_disk_free_bytes(kv_disk *d, uint64_t *total)

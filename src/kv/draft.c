@@ -20,10 +20,16 @@ static ds4_status drop(kv_store *s, kv_drop why, ds4_status status, ds4_error *e
     return ds4_fail(err, status, "not saved: %s", kv_drop_word(why));
 }
 
-/* Would a job be taken at all? Asked before the copy is made. */
-static ds4_status check_open(kv_store *s, const kv_chain *chain, ds4_error *err)
+/* Refuses what the writer would not take now, before the engine thread spends time on the copy. A frontier may still take
+ * the place of an older one in a full queue; that is decided by kv_draft_submit(). */
+static ds4_status check_open(kv_store *s, const kv_chain *chain, const kv_extent *extent, ds4_error *err)
 {
+    const uint64_t bytes = kv_layout_file_bytes(&s->options.layout, extent);
+    if (!chain->stem)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory to save this sequence");
     pthread_mutex_lock(&s->lock);
+    const bool full = extent->kind == KV_KIND_SEGMENT && (s->metrics.queue_jobs >= s->options.queue_jobs_max ||
+                                                          s->metrics.queue_bytes + bytes > s->options.queue_bytes_max);
     const bool backing_off = (uint64_t)clock_monotonic_us() < s->backoff_until_us, stopping = s->stopping;
     const bool tainted = chain->tainted || kv_is_descendant(s, chain->lineage, UINT64_MAX);
     pthread_mutex_unlock(&s->lock);
@@ -33,7 +39,9 @@ static ds4_status check_open(kv_store *s, const kv_chain *chain, ds4_error *err)
         return drop(s, KV_DROP_TAINTED, DS4_ERR_STATE_BAD, err);
     if (backing_off)
         return drop(s, KV_DROP_BACKOFF, DS4_ERR_NO_SPACE, err);
-    return stopping ? drop(s, KV_DROP_SHUTDOWN, DS4_ERR_NO_SPACE, err) : DS4_OK;
+    if (stopping)
+        return drop(s, KV_DROP_SHUTDOWN, DS4_ERR_NO_SPACE, err);
+    return full ? drop(s, KV_DROP_QUEUE, DS4_ERR_NO_SPACE, err) : DS4_OK;
 }
 
 static ds4_status new_draft(kv_draft **out, kv_chain *chain, kv_extent extent, ds4_error *err)
@@ -42,7 +50,10 @@ static ds4_status new_draft(kv_draft **out, kv_chain *chain, kv_extent extent, d
     kv_draft *d = calloc(1, sizeof *d);
     if (!d)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
-    *d = (kv_draft){ .store = s, .chain = chain, .extent = extent, .lineage = chain->lineage };
+    *d = (kv_draft){ .store = s, .chain = chain, .stem = chain->stem, .extent = extent, .lineage = chain->lineage };
+    pthread_mutex_lock(&s->lock);
+    d->stem->references++;
+    pthread_mutex_unlock(&s->lock);
     d->image_bytes = KV_PAGE;
     for (uint32_t type = 1; type < KV_SECTION_TYPES; type++) {
         d->sizes[type] = kv_layout_section_bytes(&s->options.layout, &extent, type);
@@ -75,9 +86,10 @@ ds4_status kv_draft_segment(kv_draft **out, kv_chain *chain, uint64_t i, ds4_err
     *out = NULL;
     if (i >= kv_chain_segments(chain))
         return drop(chain->store, KV_DROP_COUNTERS, DS4_ERR_ARGUMENT, err);
-    ds4_status status = check_open(chain->store, chain, err);
+    const kv_extent extent = { KV_KIND_SEGMENT, i * N, (i + 1) * N, N, false };
+    ds4_status status = check_open(chain->store, chain, &extent, err);
     if (status == DS4_OK)
-        status = new_draft(out, chain, (kv_extent){ KV_KIND_SEGMENT, i * N, (i + 1) * N, N, false }, err);
+        status = new_draft(out, chain, extent, err);
     if (status == DS4_OK) {
         (*out)->key = chain->keys[i];
         (*out)->parent = i ? chain->keys[i - 1] : chain->store->root;
@@ -91,9 +103,10 @@ ds4_status kv_draft_frontier(kv_draft **out, kv_chain *chain, uint64_t position,
     *out = NULL;
     if (position != chain->n || position == 0) /* F8 */
         return drop(chain->store, KV_DROP_COUNTERS, DS4_ERR_ARGUMENT, err);
-    ds4_status status = check_open(chain->store, chain, err);
+    const kv_extent extent = { KV_KIND_FRONTIER, position / N * N, position, N, logits };
+    ds4_status status = check_open(chain->store, chain, &extent, err);
     if (status == DS4_OK)
-        status = new_draft(out, chain, (kv_extent){ KV_KIND_FRONTIER, position / N * N, position, N, logits }, err);
+        status = new_draft(out, chain, extent, err);
     if (status == DS4_OK) {
         (*out)->key = kv_chain_frontier_key(chain);
         (*out)->parent = position >= N ? chain->keys[position / N - 1] : chain->store->root;
@@ -121,6 +134,7 @@ void kv_draft_free(kv_draft *d)
 {
     if (!d)
         return;
+    kv_stem_release(d->store, d->stem);
     free(d->ancestors);
     free(d->image);
     free(d);

@@ -6,6 +6,8 @@
 
 #include <inttypes.h>
 
+#define RANK_NS (UINT64_C(900) * 1000000000) /* in a quarter of an hour the value of nothing falls by more than 3 % */
+
 typedef struct victim {
     kv_key key;
     uint16_t kind;
@@ -14,21 +16,34 @@ typedef struct victim {
     bool found;
 } victim;
 
-/* Under the lock. */
-static victim least_valuable(const kv_store *s, uint64_t now_ns)
+/* Leaves are ordered by the value that they had when they were last looked at; now and then all of it is renewed. */
+static void rank_again(kv_store *s, uint64_t now_ns)
 {
-    victim best = { 0 };
-    const uint64_t min_age_ns = (uint64_t)s->options.evict_min_age_us * 1000;
-    for (size_t i = 0; i < s->index.n_slots; i++)
-        for (const kv_object *o = s->index.slots[i]; o; o = o->next) {
-            const uint64_t age_ns = now_ns > o->created_ns ? now_ns - o->created_ns : 0;
-            if (o->references || o->n_children || o->excluded || age_ns < min_age_ns)
-                continue;
-            const double score = kv_object_score(o, now_ns);
-            if (!best.found || score < best.score)
-                best = (victim){ o->key, o->kind, o->bytes, score, true };
-        }
-    return best;
+    pthread_mutex_lock(&s->lock);
+    const uint64_t then_ns = s->index.ranked_ns;
+    const bool due = now_ns < then_ns || now_ns - then_ns >= RANK_NS;
+    if (due)
+        s->index.ranked_ns = now_ns;
+    pthread_mutex_unlock(&s->lock);
+    for (int i = 0; due && i < KV_SHARDS; i++) {
+        pthread_mutex_lock(&s->lock);
+        kv_index_rank(&s->index, (uint8_t)i, now_ns);
+        pthread_mutex_unlock(&s->lock);
+    }
+}
+
+static victim least_valuable(kv_store *s, uint64_t now_ns)
+{
+    victim v = { 0 };
+    kv_object *o = NULL;
+    for (bool done = false; !done;) {
+        pthread_mutex_lock(&s->lock);
+        done = kv_index_victim(&s->index, now_ns, (uint64_t)s->options.evict_min_age_us * 1000, &o);
+        if (done && o)
+            v = (victim){ o->key, o->kind, o->bytes, kv_object_score(o, now_ns), true };
+        pthread_mutex_unlock(&s->lock);
+    }
+    return v;
 }
 
 /* How many bytes the store may hold now. */
@@ -61,29 +76,44 @@ static bool remove_victim(kv_store *s, const victim *v, kv_evict why)
     return gone;
 }
 
-bool kv_make_room(kv_store *s, uint16_t kind, uint64_t bytes, uint64_t cost_us, kv_drop *why)
+static bool fits(kv_store *s, uint64_t bytes, uint64_t may_hold)
 {
-    bool by_floor;
-    uint64_t may_hold = limit(s, &by_floor);
-    *why = by_floor ? KV_DROP_FLOOR : KV_DROP_BUDGET;
     pthread_mutex_lock(&s->lock);
-    bool fits = s->index.bytes + bytes <= may_hold;
+    const bool good = s->index.bytes + bytes <= may_hold;
     pthread_mutex_unlock(&s->lock);
-    if (fits)
-        return true;
-    may_hold -= may_hold / 20; /* some room at once, not one object at a time */
-    const double newcomer = kv_fresh_score(kind, cost_us, bytes);
-    for (;;) {
-        const uint64_t now_ns = kv_now_ns();
-        pthread_mutex_lock(&s->lock);
-        fits = s->index.bytes + bytes <= may_hold;
-        const victim v = fits ? (victim){ 0 } : least_valuable(s, now_ns);
-        pthread_mutex_unlock(&s->lock);
-        if (fits)
-            return true;
-        if (!v.found || v.score > newcomer || fault_errno("evict.select"))
-            return false;
-        if (!remove_victim(s, &v, by_floor ? KV_EVICT_FLOOR : KV_EVICT_BUDGET))
+    return good;
+}
+
+static bool evict_for(kv_store *s, const kv_draft *d, uint64_t may_hold, kv_evict why)
+{
+    const double newcomer = kv_fresh_score(d->extent.kind, d->info.cost_us, d->image_bytes);
+    const uint64_t now_ns = kv_now_ns();
+    rank_again(s, now_ns);
+    while (!fits(s, d->image_bytes, may_hold)) {
+        const victim v = least_valuable(s, now_ns);
+        if (!v.found || v.score > newcomer || fault_errno("evict.select") || !remove_victim(s, &v, why))
             return false;
     }
+    return true;
+}
+
+static void hold_parent(kv_store *s, const kv_draft *d, int delta)
+{
+    pthread_mutex_lock(&s->lock);
+    kv_index_hold(&s->index, &d->parent, delta); /* those below it are no leaves */
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool kv_make_room(kv_store *s, const kv_draft *d, kv_drop *why)
+{
+    bool by_floor;
+    const uint64_t may_hold = limit(s, &by_floor);
+    *why = by_floor ? KV_DROP_FLOOR : KV_DROP_BUDGET;
+    if (fits(s, d->image_bytes, may_hold))
+        return true;
+    hold_parent(s, d, 1);
+    /* Some room at once, not one object at a time. */
+    const bool made = evict_for(s, d, may_hold - may_hold / 20, by_floor ? KV_EVICT_FLOOR : KV_EVICT_BUDGET);
+    hold_parent(s, d, -1);
+    return made;
 }

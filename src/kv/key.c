@@ -63,6 +63,22 @@ kv_key kv_key_frontier(const kv_key *secret, const kv_key *stem, const uint32_t 
     return child(secret, "frn", stem, tail, n);
 }
 
+void kv_key_frontiers(const kv_key *secret, const kv_key *stem, const uint32_t *tail, size_t first, size_t last,
+                      kv_key *out)
+{
+    hash_stream s;
+    hash_stream_begin(&s, secret->bytes);
+    hash_stream_add(&s, "frn", 3);
+    hash_stream_add(&s, stem->bytes, sizeof stem->bytes);
+    add_tokens(&s, tail, first);
+    for (size_t n = first; n <= last; n++) {
+        hash_stream fork = s;
+        *out++ = end(&fork);
+        if (n < last)
+            add_tokens(&s, tail + n, 1);
+    }
+}
+
 kv_key kv_key_plan(const kv_key *keys, size_t n)
 {
     hash_stream s;

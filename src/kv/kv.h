@@ -8,8 +8,8 @@
  *     kv_chain_extend() with every token the state took in
  *     kv_draft_segment() / kv_draft_frontier(), kv_draft_section() for each section and fill it, kv_draft_submit()
  * The way of a restore:
- *     kv_plan_find()                       reads and checks everything: blocks on the disk (helper thread)
- *     kv_plan_begin()                      the intent record, before the state is touched
+ *     kv_plan_find()                       an intent record, then reads and checks everything: blocks on the disk
+ *     kv_plan_begin()                      the state is about to be touched
  *     ... upload the sections; kv_chain_adopt(); run the first chunk ...
  *     kv_plan_succeed()                    its values were finite
  *  or kv_plan_suspect(), a clean retry, then kv_plan_condemn() if that succeeded, else kv_plan_acquit()
@@ -79,8 +79,11 @@ typedef struct kv_layout {
     /* The row algebra (V6): the exact byte count of a section, 0 if it must be absent.
      * Types 3..5: the rows that tokens [begin, end) complete, begin being a multiple of N. Types 6..11: the state at
      * position `end`; `begin` is the end of the stem. Not asked for LOGITS (n_vocab * 4 or absent).
-     * Called from any thread, so it must be a pure function; `user` must live until kv_store_close(). */
+     * Called from any thread, so it must be a pure function; `user` must live until kv_store_close() has returned true. */
     size_t (*section_bytes)(void *user, uint32_t type, uint64_t begin, uint64_t end);
+    /* V7 of the sections that are not f32: whether the bytes hold values that can be computed with. NULL: not asked. Pure, any
+     * thread. */
+    bool (*section_valid)(void *user, uint32_t type, const void *bytes, size_t size);
     void *user;
 } kv_layout;
 
@@ -93,15 +96,17 @@ typedef enum kv_durability {
 } kv_durability;
 
 typedef struct kv_options {
-    const char *dir; /* copied; made (0700) if absent, its parents too */
+    const char *dir; /* copied; made (0700) if absent; its parent must exist */
     kv_layout layout;
     uint8_t fingerprint[32]; /* identity of weights, tokenizer, numerics: other states are never used (P9) */
+    /* Or what fills it in, when the directory has been opened and its notes can be read. An error ends kv_store_open(). */
+    ds4_status (*identify)(void *user, kv_store *store, uint8_t fingerprint[32], ds4_error *err);
+    void *identify_user;
     uint32_t segment_tokens; /* N >= 1: a multiple of every compression ratio, which the caller vouches for */
-    uint64_t budget_bytes;   /* 0: min(32 GiB, 10 % of the file system) */
+    uint64_t budget_bytes;   /* 0: min(32 GiB, 10 % of the file system, 25 % of what is free) */
     uint64_t min_free_bytes; /* what we leave free on the file system. 0: max(5 GiB, 5 %); 1: practically none */
     kv_durability durability;
     bool read_only;           /* nothing is written, not even intents */
-    bool exact;               /* a segment whose bytes differ from those a frontier was saved over is a miss */
     bool trust_group;         /* also load objects that belong to other users */
     uint32_t crash_strikes;   /* crashes in the middle of a restore that make it guilty; 0: 1 */
     uint32_t queue_jobs_max;  /* 0: 64 */
@@ -112,15 +117,27 @@ typedef struct kv_options {
 
 kv_options kv_options_default(void); /* dir, layout, fingerprint and segment_tokens are the caller's to fill in */
 
-/* Opens or makes the directory, settles the intents of dead processes (later each lookup does that, a minute after the
- * death), starts the writer thread, and reads the index in the background. A directory that cannot be written is opened read-only with one warning in the log.
+/* Opens or makes the directory, settles the intents of dead processes (later each lookup does that), starts the writer
+ * thread, and reads the index in the background. A directory that cannot be written is opened read-only with one warning in
+ * the log.
  * Errors: ARGUMENT (options; not a directory; cannot be made), UNSUPPORTED (writable by group or world, owned by
  * somebody else, or of a later version: run without cache), IO, NO_MEMORY. */
 ds4_status kv_store_open(kv_store **out, const kv_options *options, ds4_error *err);
 
+/* The process is about to close the store, by `until_us` (clock_monotonic_us()): searches under way give up at their next step,
+ * and kv_store_close() waits no longer than that. NULL is fine. */
+void kv_store_hurry(kv_store *store, int64_t until_us);
+
 /* Drains the writer's queue, newest frontiers with their segments first, until the queue is empty or `drain_us` have
- * passed; what is left is dropped. Frees everything. NULL is fine. */
-void kv_store_close(kv_store *store, int64_t drain_us);
+ * passed; what is left is dropped. NULL is fine.
+ * True: everything is freed. False: a disk that does not answer keeps a thread or a holder; one log line says so. The store then
+ * frees itself if the disk ever answers, and until then `layout.user` must live on. Waits two seconds for them at least,
+ * unless kv_store_hurry() says otherwise. */
+bool kv_store_close(kv_store *store, int64_t drain_us);
+
+/* For a thread that may be in a call here when the store is closed: the memory stays until it lets go. NULL is fine. */
+kv_store *kv_store_hold(kv_store *store);
+void kv_store_let_go(kv_store *store);
 
 /* Waits until the background index is complete and everything submitted so far is published or dropped.
  * False when timeout_us passed first. */
@@ -129,6 +146,18 @@ bool kv_flush(kv_store *store, int64_t timeout_us);
 /* The first 12 hex digits of the store's id, and whether it can be written; for start-up lines. */
 void kv_store_describe(kv_store *store, char *out, size_t size);
 bool kv_store_is_read_only(kv_store *store);
+
+/* ---- notes: what the directory remembers about models ---- */
+
+/* To the store both values are just bytes; src/engine/identity.c says what they mean. */
+typedef struct kv_note {
+    kv_key weights, id;
+} kv_note;
+
+/* NOT_FOUND (also when it is damaged: it is then removed), IO. Blocks on the disk, like the next. */
+ds4_status kv_note_read(kv_store *store, const kv_key *name, kv_note *out);
+/* Never replaces what is there. A failure costs the note, and a line in the log. */
+void kv_note_write(kv_store *store, const kv_key *name, const kv_note *note);
 
 /* ---- chains: the names of a token list, computed as it grows ---- */
 
@@ -147,7 +176,9 @@ ds4_status kv_chain_adopt(kv_chain *chain, const kv_plan *plan, ds4_error *err);
 void kv_chain_taint(kv_chain *chain);
 
 uint64_t kv_chain_segments(const kv_chain *chain); /* whole segments */
-/* Hints, from memory only: is there no need to save this? False also when we do not know. Any N; never blocks long. */
+/* Hints, from memory only: is there no need to save this? False also when we do not know. Any N; never blocks long.
+ * A segment that the state computed itself is to be saved even if the store has one of this name: the writer compares the
+ * bytes, mends or replaces what differs, and only then knows what a frontier may be saved over. */
 bool kv_chain_has_segment(kv_chain *chain, uint64_t i_segment);
 bool kv_chain_has_frontier(kv_chain *chain); /* at the chain's length */
 /* The key of the frontier at the chain's length. */
@@ -211,7 +242,8 @@ const kv_section *kv_part_section(const kv_part *part, uint32_t type);
 
 /* Finds the longest checkpoint that is a prefix of tokens[n] (at position n itself only if it holds logits) and at least
  * min_tokens long, reads it and checks every byte. Objects that fail are removed from their place and the next best
- * checkpoint is tried. References are held until kv_plan_release(): nothing of the plan is evicted.
+ * checkpoint is tried. An intent record stands from before the first read until the verdict, and references are held until
+ * kv_plan_release(): nothing of the plan is evicted.
  * `deadline_us`: clock_monotonic_us() after which it gives up between two reads; 0: none.
  * Errors: NOT_FOUND (a miss, the reason is in the log and the text), IO, NO_MEMORY, CANCELLED (deadline). All of them
  * mean: start clean. */
@@ -226,8 +258,9 @@ const kv_part *kv_plan_frontier(const kv_plan *plan);
 /* One line for logs and errors: "n=81920 stem=80 tail=0 key=3fa9c1d2e4b0". */
 void kv_plan_describe(const kv_plan *plan, char *out, size_t size);
 
-/* Writes the intent record: if the process dies before the verdict, the next one knows why. On any error the plan must
- * not be used (release it and start clean). In a read-only store it does nothing. */
+/* From here on the state may be touched: if the process dies before the verdict, the next one knows why. Sees to it that the
+ * intent record, which kv_plan_find() wrote, names the bytes that were read. On any error the plan must not be used (release
+ * it and start clean). In a read-only store it does nothing. */
 ds4_status kv_plan_begin(kv_plan *plan, ds4_error *err);
 /* Finite values came out of the restored state: forgets the intent, notes the use, and frees the sections, which must have
  * been copied by now; a later verdict needs none of them. upload_us is for the log. */
@@ -275,13 +308,16 @@ typedef struct kv_metrics {
     uint64_t write_objects_total;
     uint64_t write_dropped_total[KV_DROPS]; /* {why} */
     uint64_t save_stall_us_total;
-    uint64_t evicted_total[KV_EVICTS];                                            /* {why} */
-    uint64_t queue_bytes, queue_jobs;                                             /* now */
-    uint64_t store_bytes, store_objects, foreign_bytes, free_bytes, budget_bytes; /* now */
-    uint64_t poison_records;                                                      /* now */
+    uint64_t evicted_total[KV_EVICTS];                                /* {why} */
+    uint64_t queue_bytes, queue_jobs;                                 /* now */
+    uint64_t store_bytes, store_objects, foreign_bytes, budget_bytes; /* now */
+    uint64_t free_bytes;     /* on the disk, as the store's own thread last saw it */
+    uint64_t poison_records; /* now */
+    uint64_t intents;        /* now: checkpoints of this server on trial, from the first read to the verdict */
     bool breaker_open, read_only, available; /* now; available: the directory is there */
 } kv_metrics;
 
+/* From memory: never waits for the disk. Figures that are the disk's are a moment old; asking has them looked up again. */
 void kv_store_metrics(kv_store *store, kv_metrics *out);
 
 #endif

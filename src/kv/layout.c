@@ -19,6 +19,11 @@ ds4_status kv_layout_check(const kv_layout *layout, uint32_t segment_tokens, ds4
     return DS4_OK;
 }
 
+bool kv_layout_valid(const kv_layout *layout, uint32_t type, const void *bytes, size_t size)
+{
+    return !layout->section_valid || layout->section_valid(layout->user, type, bytes, size);
+}
+
 void kv_layout_shape(const kv_layout *l, uint32_t out[KV_SHAPE_FIELDS])
 {
     const uint32_t shape[KV_SHAPE_FIELDS] = { l->n_layers,  l->n_csa_layers, l->n_hca_layers, l->n_window_layers,

@@ -15,6 +15,9 @@ enum { KV_PAGE = 4096, KV_CHAIN_ENTRY = 48, KV_SHAPE_FIELDS = 12 };
 /* Errors: ARGUMENT, the text says which field. */
 ds4_status kv_layout_check(const kv_layout *layout, uint32_t segment_tokens, ds4_error *err);
 
+/* Whether a section that is not f32 holds values that can be computed with: the caller's word for it. */
+bool kv_layout_valid(const kv_layout *layout, uint32_t type, const void *bytes, size_t size);
+
 /* The shape fields in the order of the header, offsets 160..207. */
 void kv_layout_shape(const kv_layout *layout, uint32_t out[KV_SHAPE_FIELDS]);
 

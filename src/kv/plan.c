@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- what a plan says ---- */
 
@@ -48,9 +47,14 @@ ds4_status kv_chain_adopt(kv_chain *c, const kv_plan *p, ds4_error *err)
 {
     kv_chain_reset(c);
     const ds4_status status = kv_chain_extend(c, p->tokens, (size_t)p->n_tokens, err);
-    if (status == DS4_OK)
-        c->lineage = p->frontier.header.lineage;
-    return status;
+    if (status != DS4_OK)
+        return status;
+    c->lineage = p->frontier.header.lineage;
+    pthread_mutex_lock(&c->store->lock);
+    for (size_t i = 0; i < p->n_segments; i++)
+        kv_stem_set(c->stem, i, &p->segments[i].header.key, &p->segments[i].header.payload);
+    pthread_mutex_unlock(&c->store->lock);
+    return DS4_OK;
 }
 
 /* ---- intent and verdict ---- */
@@ -61,8 +65,6 @@ static ds4_status describe_intent(const kv_plan *p, kv_intent *out, ds4_error *e
                         .writer = p->store->writer_id,
                         .lineage = p->frontier.header.lineage,
                         .frontier_created_ns = p->frontier.header.created_ns,
-                        .pid = (uint64_t)getpid(),
-                        .pid_started = p->store->pid_started,
                         .plan = p->name,
                         .n_objects = (uint32_t)p->n_segments + 1 };
     memcpy(out->fingerprint, p->store->options.fingerprint, sizeof out->fingerprint);
@@ -83,70 +85,49 @@ static ds4_status write_intent(kv_plan *p, ds4_error *err)
     if (s->options.read_only || s->disk.read_only)
         return DS4_OK;
     ds4_status status = describe_intent(p, &intent, err);
-    if (status != DS4_OK)
-        return status;
-    const size_t size = kv_intent_bytes(intent.n_objects);
-    uint8_t *bytes = malloc(size);
-    if (bytes) {
-        pthread_mutex_lock(&s->lock);
-        /* Counted from a random number: in containers two servers on one directory may have the same process id. */
-        const uint64_t number = s->writer_id + ++s->n_intents;
-        pthread_mutex_unlock(&s->lock);
-        snprintf(p->intent_name, sizeof p->intent_name, "intent/%ld.%s.%" PRIu64, (long)getpid(), s->boot, number);
-        kv_intent_encode(&intent, bytes);
-        status = kv_disk_write_small(&s->disk, p->intent_name, bytes, size, "write.intent", err);
-        if (status != DS4_OK)
-            p->intent_name[0] = 0;
-    } else {
-        status = ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for an intent");
+    if (status == DS4_OK) {
+        status = kv_intent_write(s, &p->intent, &intent, err);
+        free(intent.objects);
     }
-    free(bytes);
-    free(intent.objects);
     return status;
 }
 
 ds4_status kv_plan_begin(kv_plan *p, ds4_error *err)
 {
     p->begun_ns = kv_now_ns();
-    const ds4_status status = write_intent(p, err);
-    if (status == DS4_OK && p->intent_name[0])
+    /* kv_plan_find() wrote the record; it is written again only if it did not know all bytes that were then read. */
+    const ds4_status status = p->intent.fd >= 0 && p->intent_complete ? DS4_OK : write_intent(p, err);
+    p->intent_complete = status == DS4_OK;
+    if (status == DS4_OK && p->intent.fd >= 0)
         fault_at("restore.after_intent");
     return status;
 }
 
 static void forget_intent(kv_plan *p)
 {
-    if (p->intent_name[0] && !kv_disk_unlink(&p->store->disk, p->intent_name, NULL))
-        log_warning("kv intent stays: %s", p->intent_name);
-    p->intent_name[0] = 0;
+    kv_intent_withdraw(p->store, &p->intent);
 }
 
-/* Under the lock: object i of the plan as the index has it; the frontier is the last. NULL: it is gone. */
-static kv_object *object_at(const kv_plan *p, uint64_t i)
+/* The key of object i of the plan; the frontier is the last. */
+static const kv_key *key_at(const kv_plan *p, uint64_t i)
 {
-    return kv_index_find(&p->store->index, i < p->n_segments ? &p->segments[i].header.key : &p->frontier.header.key);
+    return i < p->n_segments ? &p->segments[i].header.key : &p->frontier.header.key;
 }
 
 /* Whether lookups may offer the plan's objects. */
 static void exclude(kv_plan *p, bool excluded)
 {
     pthread_mutex_lock(&p->store->lock);
-    for (uint64_t i = 0; i <= p->n_segments; i++) {
-        kv_object *o = object_at(p, i);
-        if (o)
-            o->excluded = excluded;
-    }
+    for (uint64_t i = 0; i <= p->n_segments; i++)
+        kv_index_suspect(&p->store->index, key_at(p, i), excluded);
     pthread_mutex_unlock(&p->store->lock);
 }
 
 void kv_plan_hold(kv_plan *p, int delta)
 {
     pthread_mutex_lock(&p->store->lock);
-    for (uint64_t i = 0; i <= p->n_segments; i++) {
-        kv_object *o = object_at(p, i);
-        if (o && (delta > 0 || o->references > 0)) /* it may have gone, and been made anew, meanwhile */
-            o->references = (uint32_t)((int64_t)o->references + delta);
-    }
+    for (uint64_t i = 0; i <= p->n_segments; i++)
+        kv_index_hold(&p->store->index, key_at(p, i), delta);
     pthread_mutex_unlock(&p->store->lock);
 }
 
@@ -206,7 +187,7 @@ void kv_plan_suspect(kv_plan *p, ds4_status why, const char *detail)
     hash_key_hex(&p->frontier.header.key, hex);
     exclude(p, true);
     p->suspected = true;
-    if (!p->intent_name[0]) /* it had passed its trial; should we die before the verdict, this stands for it */
+    if (p->intent.fd < 0) /* it had passed its trial; should we die before the verdict, this stands for it */
         write_intent(p, NULL);
     log_warning("kv suspect key=%.12s class=%s detail=\"%s\" action=retry-clean", hex, ds4_status_word(why),
                 detail ? detail : "");
@@ -244,7 +225,7 @@ void kv_plan_release(kv_plan *p)
 {
     if (!p)
         return;
-    if (p->intent_name[0] || p->suspected)
+    if (p->intent.fd >= 0 || p->suspected)
         kv_plan_acquit(p);
     kv_plan_hold(p, -1);
     for (uint64_t i = 0; i < p->n_segments; i++)

@@ -1,6 +1,6 @@
 /* kv/publish.c - how an object gets its name. Writer thread.
  * (1) An object appears under its name whole or not at all: an unnamed file is filled, then linked (P2).
- * (2) linkat() never replaces: the first one stays.
+ * (2) linkat() never replaces: what has the name stays, and the writer looks at it.
  * (3) A failed fsync is never repeated: the kernel may have marked the pages clean (F53). The file is given up. */
 #include "base/fault.h"
 #include "kv/disk.h"
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static ds4_status at_point(const char *point, ds4_error *err)
@@ -16,9 +17,10 @@ static ds4_status at_point(const char *point, ds4_error *err)
     return fault_errno(point) ? ds4_fail_errno(err, "publish") : DS4_OK;
 }
 
-/* An unnamed file in the root's file system; where that does not exist, a named one in tmp/ (name filled in). */
+/* An unnamed file in the root's file system; where that does not exist, a named one in tmp/ (name filled in, and locked). */
 static int open_temporary(kv_disk *d, int root, char name[KV_NAME_BYTES])
 {
+    kv_locked named;
     name[0] = 0;
     if (fault_errno("open.tmp"))
         return -1;
@@ -28,8 +30,10 @@ static int open_temporary(kv_disk *d, int root, char name[KV_NAME_BYTES])
             return fd;
         d->no_tmpfile = true; /* writer thread only: it alone publishes */
     }
-    kv_disk_temporary(name);
-    return openat(root, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY | O_CLOEXEC, 0600);
+    if (kv_locked_create(&named, d, NULL) != DS4_OK)
+        return -1;
+    memcpy(name, named.name, sizeof named.name);
+    return named.fd;
 }
 
 static ds4_status pwrite_all(int fd, const uint8_t *bytes, size_t size, uint64_t offset, ds4_error *err)
@@ -91,7 +95,8 @@ static int link_once(int root, int fd, const char *temporary, const char *name)
     return linkat(AT_FDCWD, unnamed, root, name, AT_SYMLINK_FOLLOW);
 }
 
-static ds4_status give_name(kv_disk *d, int root, int fd, const char *temporary, const char *name, ds4_error *err)
+static ds4_status give_name(kv_disk *d, int root, int fd, const char *temporary, const char *name, bool *taken,
+                            ds4_error *err)
 {
     ds4_status status = at_point("publish.before_link", err);
     if (status != DS4_OK)
@@ -100,21 +105,26 @@ static ds4_status give_name(kv_disk *d, int root, int fd, const char *temporary,
     if (linked != 0 && errno == ENOENT) { /* the folder of two digits is not there yet */
         char folder[8];
         snprintf(folder, sizeof folder, "%.4s", name);
-        if (mkdirat(root, folder, 0700) == 0 || errno == EEXIST)
+        const bool made = mkdirat(root, folder, 0700) == 0;
+        if (made)
+            kv_disk_sync_folder(root, "o"); /* once: a power failure must not take away all that will be in it */
+        if (made || errno == EEXIST)
             linked = link_once(root, fd, temporary, name);
         if (linked != 0 && errno == ENOENT && !temporary[0])
             d->no_tmpfile = true; /* there is no /proc to link from: named ones from now on */
     }
-    if (linked != 0 && errno != EEXIST) /* (2) */
+    *taken = linked != 0 && errno == EEXIST; /* (2) */
+    if (linked != 0 && !*taken)
         return ds4_fail_errno(err, "link");
     return at_point("publish.after_link", err);
 }
 
 ds4_status kv_disk_publish(kv_disk *d, const kv_key *key, uint16_t kind, const uint8_t *image, uint64_t size,
-                           kv_durability durability, ds4_error *err)
+                           kv_durability durability, bool *taken, ds4_error *err)
 {
     char name[KV_NAME_BYTES], temporary[KV_NAME_BYTES] = "";
     const int root = kv_disk_root(d);
+    *taken = false;
     if (root < 0)
         return ds4_fail(err, DS4_ERR_IO, "the directory is gone");
     kv_object_name(key, kind, name);
@@ -122,15 +132,18 @@ ds4_status kv_disk_publish(kv_disk *d, const kv_key *key, uint16_t kind, const u
     const int fd = open_temporary(d, root, temporary);
     if (fd < 0)
         status = ds4_fail_errno(err, "create a temporary file");
-    if (status == DS4_OK)
+    if (status == DS4_OK) {
+        const kv_size_limit held = kv_disk_expect_size_limit();
         status = fill(fd, kind, image, size, err);
+        kv_disk_size_limit_over(&held);
+    }
     if (status == DS4_OK && durability != KV_DURABILITY_NONE) { /* (3) */
         status = at_point("publish.fsync", err);
         if (status == DS4_OK && fdatasync(fd) != 0)
             status = ds4_fail_errno(err, "fdatasync");
     }
     if (status == DS4_OK)
-        status = give_name(d, root, fd, temporary, name, err);
+        status = give_name(d, root, fd, temporary, name, taken, err);
     if (status == DS4_OK && durability == KV_DURABILITY_FULL) {
         name[4] = 0; /* "o/3f" */
         const int folder = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -12,27 +12,82 @@
 
 /* --- values: V7 -------------------------------------------------------------------------------------------------------- */
 
+/* Values are taken eight at a time, each lane with a sum of its own: the order of every sum follows from the number of values
+ * alone, so all machines write the same STATS. The vectors are those that every x86-64 and AArch64 has. */
+enum { LANES = 8 };
+typedef int32_t bits_x4 __attribute__((vector_size(16)));
+typedef float f32_x2 __attribute__((vector_size(8)));
+typedef double f64_x2 __attribute__((vector_size(16)));
+
+enum { MAGNITUDE = 0x7fffffff, INFINITE = 0x7f800000 /* this and above: not finite */ };
+
+typedef struct group_stats {
+    int32_t top; /* the largest magnitude, as bits: those of finite values are in the order of the values */
+    double squares;
+} group_stats;
+
+static inline bits_x4 larger(bits_x4 top, const float *x)
+{
+    bits_x4 bits;
+    memcpy(&bits, x, sizeof bits);
+    bits &= MAGNITUDE;
+    const bits_x4 mask = bits > top;
+    return (bits & mask) | (top & ~mask);
+}
+
+static inline f64_x2 squares_of(const float *x)
+{
+    f32_x2 value;
+    memcpy(&value, x, sizeof value);
+    const f64_x2 wide = __builtin_convertvector(value, f64_x2);
+    return wide * wide;
+}
+
+static group_stats measure(const float *x, size_t n)
+{
+    bits_x4 top_a = { 0 }, top_b = { 0 };
+    f64_x2 a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
+    float rest[LANES] = { 0 }; /* zeros change nothing */
+    const size_t whole = n / LANES * LANES;
+    if (n > whole)
+        memcpy(rest, x + whole, (n - whole) * sizeof *x);
+    for (size_t i = 0; i <= whole; i += LANES) {
+        const float *at = i < whole ? x + i : rest;
+        top_a = larger(top_a, at);
+        top_b = larger(top_b, at + 4);
+        a += squares_of(at);
+        b += squares_of(at + 2);
+        c += squares_of(at + 4);
+        d += squares_of(at + 6);
+    }
+    group_stats out = { 0 };
+    for (int lane = 0; lane < 4; lane++) {
+        out.top = top_a[lane] > out.top ? top_a[lane] : out.top;
+        out.top = top_b[lane] > out.top ? top_b[lane] : out.top;
+    }
+    const f64_x2 sum = (a + b) + (c + d);
+    out.squares = sum[0] + sum[1];
+    return out;
+}
+
 bool kv_section_stats(const void *bytes, size_t size, uint32_t n_groups, float *out)
 {
     const float *x = bytes;
     const size_t n = size / sizeof *x;
-    float finite = 0.0f;
-    size_t at = 0;
-    for (size_t i = 0; i < n; i++)
-        finite += x[i] - x[i]; /* 0, or NaN for ever */
-    for (uint32_t g = 0; g < n_groups; g++) {
+    const uint32_t parts = n_groups ? n_groups : 1;
+    bool finite = true;
+    for (uint32_t g = 0; g < parts; g++) {
         /* Value i belongs to group i * n_groups / n: group g ends before the first i with i * n_groups >= (g + 1) * n. */
-        const size_t end = (size_t)((((uint64_t)g + 1) * n + n_groups - 1) / n_groups), begin = at;
-        float top = 0.0f;
-        double sum = 0.0;
-        for (; at < end; at++) {
-            top = fmaxf(top, fabsf(x[at]));
-            sum += (double)x[at] * x[at];
+        const size_t begin = (size_t)(((uint64_t)g * n + parts - 1) / parts);
+        const size_t end = (size_t)((((uint64_t)g + 1) * n + parts - 1) / parts);
+        const group_stats group = measure(x + begin, end - begin);
+        finite = finite && group.top < INFINITE;
+        if (n_groups) {
+            memcpy(&out[2 * g], &group.top, sizeof out[0]);
+            out[2 * g + 1] = end > begin ? (float)(group.squares / (double)(end - begin)) : 0.0f;
         }
-        out[2 * g] = top;
-        out[2 * g + 1] = end > begin ? (float)(sum / (double)(end - begin)) : 0.0f;
     }
-    return finite == 0.0f;
+    return finite;
 }
 
 static bool near(float a, float b)
@@ -49,8 +104,13 @@ static kv_finding check_values(const kv_store *s, const kv_loaded *l)
         const kv_section *section = &l->part.sections[i];
         const kv_section_rule *rule = &s->options.layout.rules[section->type];
         uint32_t first = 0;
-        if (!rule->used || !rule->f32)
+        if (!rule->used)
             continue;
+        if (!rule->f32) {
+            if (!kv_layout_valid(&s->options.layout, section->type, section->bytes, section->size))
+                return bad;
+            continue;
+        }
         bool good = kv_section_stats(section->bytes, section->size, rule->n_groups, have);
         kv_layout_stats(&s->options.layout, l->header.kind, section->type, &first);
         for (uint32_t g = 0; good && rule->n_groups && stats && g < 2 * rule->n_groups; g++) {
@@ -98,8 +158,7 @@ static kv_finding check_payload(kv_store *s, kv_loaded *l, const uint32_t *token
     return (kv_finding){ 0, KV_ACTION_NONE, "ok" };
 }
 
-/* Acts on a finding. What stays on the disk, whatever the reason, is not offered again. */
-static void act(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f)
+void kv_reject(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f)
 {
     char hex[HASH_KEY_HEX], name[KV_NAME_BYTES];
     bool left = false;
@@ -109,6 +168,7 @@ static void act(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f)
         left = kv_disk_unlink(&s->disk, name, "evict.unlink");
     else if (f.action == KV_ACTION_QUARANTINE && !s->disk.read_only)
         left = kv_disk_quarantine(&s->disk, key, kind);
+    /* What stays on the disk, whatever the reason, is not offered again. */
     pthread_mutex_lock(&s->lock);
     s->metrics.object_rejected_total[f.step]++;
     if (left)
@@ -121,7 +181,7 @@ static void act(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f)
 
 static ds4_status reject(kv_store *s, const kv_key *key, uint16_t kind, kv_finding f, ds4_error *err)
 {
-    act(s, key, kind, f);
+    kv_reject(s, key, kind, f);
     return ds4_fail(err, DS4_ERR_CORRUPT, "object refused at V%d: %s", f.step, f.why);
 }
 
@@ -165,8 +225,8 @@ static ds4_status read_checked(kv_loaded *l, kv_store *s, int fd, uint64_t size,
 static void note_found(kv_store *s, const kv_header *h)
 {
     pthread_mutex_lock(&s->lock);
-    if (!kv_index_find(&s->index, &h->key) && kv_index_add(&s->index, h))
-        kv_index_recount(&s->index);
+    if (!kv_index_find(&s->index, &h->key))
+        kv_index_add(&s->index, h);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -178,7 +238,7 @@ ds4_status kv_load(kv_loaded *out, kv_store *s, const kv_key *key, const kv_key 
     *out = (kv_loaded){ 0 };
     ds4_status status = kv_disk_open_object(&s->disk, key, kind, s->options.trust_group, &fd, &size, err);
     if (status == DS4_ERR_CORRUPT) {
-        act(s, key, kind, (kv_finding){ 1, KV_ACTION_IGNORE, "file" });
+        kv_reject(s, key, kind, (kv_finding){ 1, KV_ACTION_IGNORE, "file" });
         return status;
     }
     if (status == DS4_ERR_NOT_FOUND) { /* the index said yes and the disk says no: believe the disk (F25) */

@@ -7,14 +7,15 @@
 
 static const uint8_t store_magic[8] = { 0x89, 'D', 'S', '4', 'S', 'T', 0x0D, 0x0A };
 static const uint8_t verdict_magic[8] = { 0x89, 'D', 'S', '4', 'P', '1', 0x0D, 0x0A };
+static const uint8_t note_magic[8] = { 0x89, 'D', 'S', '4', 'M', '1', 0x0D, 0x0A };
 static const uint8_t intent_magic[8] = { 0x89, 'D', 'S', '4', 'I', '1', 0x0D, 0x0A };
 
-enum { INTENT_HEAD = 136, INTENT_OBJECT = 56, DIGEST = 16, RECORD_MAJOR = 1 };
+enum { INTENT_HEAD = 136, INTENT_OBJECT = 56, DIGEST = 16, RECORD_MAJOR = 1, INTENT_LOCKED = 1 };
 
 static uint8_t *put(uint8_t *at, uint64_t value, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        at[i] = i < 8 ? (uint8_t)(value >> (8 * i)) : 0; /* longer fields are padding */
+        at[i] = (uint8_t)(i < 8 ? value >> (8 * i) : 0); /* longer fields are padding */
     return at + n;
 }
 
@@ -94,6 +95,26 @@ bool kv_verdict_decode(kv_verdict *out, const uint8_t *b, size_t size)
     return true;
 }
 
+void kv_note_encode(const kv_key *name, const kv_note *note, uint64_t time_ns, uint8_t out[KV_NOTE_BYTES])
+{
+    uint8_t *at = put_bytes(out, note_magic, 8);
+    at = put(at, time_ns, 8);
+    at = put_bytes(at, name->bytes, 32);
+    at = put_bytes(at, note->weights.bytes, 32);
+    put_bytes(at, note->id.bytes, 32);
+    seal(out, KV_NOTE_BYTES);
+}
+
+bool kv_note_decode(kv_key *name, kv_note *out, const uint8_t *b, size_t size)
+{
+    if (size != KV_NOTE_BYTES || memcmp(b, note_magic, 8) != 0 || !is_sealed(b, size))
+        return false;
+    memcpy(name->bytes, b + 16, 32);
+    memcpy(out->weights.bytes, b + 48, 32);
+    memcpy(out->id.bytes, b + 80, 32);
+    return true;
+}
+
 size_t kv_intent_bytes(uint32_t n_objects)
 {
     return INTENT_HEAD + (size_t)n_objects * INTENT_OBJECT + DIGEST;
@@ -107,11 +128,12 @@ void kv_intent_encode(const kv_intent *intent, uint8_t *out)
     at = put(at, intent->lineage, 8);
     at = put(at, intent->frontier_created_ns, 8);
     at = put(at, intent->pid, 8);
-    at = put(at, intent->pid_started, 8);
+    at = put(at, 0, 8);
     at = put_bytes(at, intent->fingerprint, 32);
     at = put_bytes(at, intent->plan.bytes, 32);
     at = put(at, intent->n_objects, 4);
-    at = put(at, 0, 12);
+    at = put(at, intent->locked ? INTENT_LOCKED : 0, 4);
+    at = put(at, 0, 8);
     for (uint32_t i = 0; i < intent->n_objects; i++) {
         at = put_bytes(at, intent->objects[i].key.bytes, 32);
         at = put_bytes(at, intent->objects[i].digest.bytes, 16);
@@ -134,7 +156,7 @@ ds4_status kv_intent_decode(kv_intent *out, const uint8_t *b, size_t size, ds4_e
     out->lineage = cursor_load(b + 24, 8);
     out->frontier_created_ns = cursor_load(b + 32, 8);
     out->pid = cursor_load(b + 40, 8);
-    out->pid_started = cursor_load(b + 48, 8);
+    out->locked = (cursor_load(b + 124, 4) & INTENT_LOCKED) != 0;
     memcpy(out->fingerprint, b + 56, 32);
     memcpy(out->plan.bytes, b + 88, 32);
     out->objects = calloc(n, sizeof *out->objects);

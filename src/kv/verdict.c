@@ -19,46 +19,72 @@ static const hash_digest no_digest;
 
 /* --- memory ---------------------------------------------------------------------------------------------------------------- */
 
+static kv_remembered **slot_of(kv_verdicts *all, const kv_key *key)
+{
+    uint32_t hash; /* keys are hashes already */
+    memcpy(&hash, key->bytes, sizeof hash);
+    return &all->slots[hash % VERDICT_SLOTS];
+}
+
+/* Under the lock. The link that leads to the verdict; *link is NULL if there is none. */
+static kv_remembered **find_link(kv_store *s, const kv_key *key, const hash_digest *digest)
+{
+    kv_remembered **link = slot_of(&s->verdicts, key);
+    while (*link &&
+           !(hash_key_equal(&(*link)->verdict.key, key) && hash_digest_equal(&(*link)->verdict.digest, digest)))
+        link = &(*link)->next;
+    return link;
+}
+
 /* Under the lock. */
 static kv_verdict *find(kv_store *s, const kv_key *key, const hash_digest *digest)
 {
-    for (size_t i = 0; i < s->verdicts.n; i++)
-        if (hash_key_equal(&s->verdicts.list[i].key, key) && hash_digest_equal(&s->verdicts.list[i].digest, digest))
-            return &s->verdicts.list[i];
-    return NULL;
+    kv_remembered *r = *find_link(s, key, digest);
+    return r ? &r->verdict : NULL;
 }
 
-/* Where one more verdict goes, or NULL. A full memory gives up its oldest. */
-static kv_verdict *new_slot(kv_verdicts *all)
+/* Under the lock. */
+static bool forget(kv_store *s, const kv_key *key, const hash_digest *digest)
 {
-    if (all->n == all->capacity && all->capacity < VERDICTS_MAX) {
-        const size_t capacity = all->capacity ? 2 * all->capacity : 64;
-        kv_verdict *grown = realloc(all->list, capacity * sizeof *grown);
-        if (!grown)
-            return NULL;
-        all->list = grown;
-        all->capacity = capacity;
-    }
-    if (all->n < all->capacity)
-        return &all->list[all->n++];
-    kv_verdict *oldest = &all->list[0];
-    for (size_t k = 1; k < all->n; k++)
-        if (all->list[k].time_ns < oldest->time_ns)
-            oldest = &all->list[k];
-    return oldest;
+    kv_remembered **link = find_link(s, key, digest), *r = *link;
+    if (!r)
+        return false;
+    *link = r->next;
+    kv_heap_remove(&s->verdicts.by_time, &r->node);
+    free(r);
+    s->metrics.poison_records = s->verdicts.by_time.n;
+    return true;
 }
 
-/* Under the lock. False: no memory. */
+/* Under the lock. A full memory gives up its oldest. False: no memory. */
 static bool remember(kv_store *s, const kv_verdict *v)
 {
-    kv_verdict *slot = find(s, &v->key, &v->digest);
-    if (!slot)
-        slot = new_slot(&s->verdicts);
-    if (!slot)
-        return false;
-    *slot = *v;
-    s->metrics.poison_records = s->verdicts.n;
+    kv_heap *by_time = &s->verdicts.by_time;
+    kv_remembered *r = *find_link(s, &v->key, &v->digest);
+    if (!r) {
+        const kv_remembered *oldest = (const kv_remembered *)kv_heap_top(by_time);
+        if (by_time->n >= VERDICTS_MAX && oldest->verdict.time_ns >= v->time_ns)
+            return true; /* it is the oldest itself */
+        if (by_time->n >= VERDICTS_MAX)
+            forget(s, &oldest->verdict.key, &oldest->verdict.digest);
+        r = kv_heap_reserve(by_time, by_time->n + 1) ? calloc(1, sizeof *r) : NULL;
+        if (!r)
+            return false;
+        kv_remembered **slot = slot_of(&s->verdicts, &v->key);
+        r->next = *slot;
+        *slot = r;
+    }
+    r->verdict = *v;
+    kv_heap_put(by_time, &r->node, (double)v->time_ns);
+    s->metrics.poison_records = by_time->n;
     return true;
+}
+
+void kv_verdicts_free(kv_verdicts *all)
+{
+    for (size_t i = 0; i < all->by_time.n; i++)
+        free(all->by_time.nodes[i]);
+    kv_heap_free(&all->by_time);
 }
 
 static bool is_guilty(const kv_store *s, const kv_verdict *v)
@@ -80,8 +106,8 @@ bool kv_breaker_open(kv_store *s)
     const uint64_t now_ns = kv_now_ns();
     unsigned n = 0;
     pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < s->verdicts.n; i++) {
-        const kv_verdict *v = &s->verdicts.list[i];
+    for (size_t i = 0; i < s->verdicts.by_time.n; i++) {
+        const kv_verdict *v = &((const kv_remembered *)s->verdicts.by_time.nodes[i])->verdict;
         n += hash_digest_equal(&v->digest, &no_digest) && is_guilty(s, v) && now_ns >= v->time_ns &&
              now_ns - v->time_ns < WINDOW_NS && memcmp(v->fingerprint, s->options.fingerprint, 32) == 0;
     }
@@ -140,17 +166,6 @@ static void add(kv_store *s, const kv_intent *intent, const kv_key *key, const h
     if (now)
         now->stored = true;
     pthread_mutex_unlock(&s->lock);
-}
-
-/* Under the lock. */
-static bool forget(kv_store *s, const kv_key *key, const hash_digest *digest)
-{
-    kv_verdict *v = find(s, key, digest);
-    if (!v)
-        return false;
-    *v = s->verdicts.list[--s->verdicts.n];
-    s->metrics.poison_records = s->verdicts.n;
-    return true;
 }
 
 void kv_verdict_lift(kv_store *s, const kv_key *key, const hash_digest *digest)
@@ -232,31 +247,41 @@ static void take_away(kv_store *s, const kv_key *key, uint16_t kind, bool *moved
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Something that was written from a state that descends from the bad restore. False: there is nothing left. */
-static bool find_descendant(kv_store *s, const kv_intent *intent, kv_key *key, uint16_t *kind)
+typedef struct descendant {
+    kv_key key;
+    uint16_t kind;
+} descendant;
+
+/* (F48) Takes away what was written from states that descend from the bad restore. The lineage is registered already, so
+ * nothing is added to it meanwhile, and one pass over the shards finds all. */
+static void take_descendants(kv_store *s, const kv_intent *intent, bool *moved)
 {
-    const kv_object *o = NULL;
-    pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < s->index.n_slots && !o; i++)
-        for (o = s->index.slots[i]; o; o = o->next)
-            if (o->lineage == intent->lineage && o->created_ns > intent->time_ns && !o->excluded)
-                break;
-    if (o) {
-        *key = o->key;
-        *kind = o->kind;
+    enum { AT_ONCE = 64 };
+    for (size_t shard = 0; shard < KV_SHARDS; shard++) {
+        descendant found[AT_ONCE];
+        size_t n = AT_ONCE;
+        while (n == AT_ONCE) { /* what was found is gone, or excluded, so the next pass finds the rest */
+            n = 0;
+            pthread_mutex_lock(&s->lock);
+            const kv_shard *part = &s->index.shards[shard];
+            for (size_t i = 0; i < part->n_slots && n < AT_ONCE; i++)
+                for (const kv_object *o = part->slots[i]; o && n < AT_ONCE; o = o->next)
+                    if (o->known && !o->excluded && o->lineage == intent->lineage && o->created_ns > intent->time_ns)
+                        found[n++] = (descendant){ o->key, o->kind };
+            pthread_mutex_unlock(&s->lock);
+            for (size_t i = 0; i < n; i++)
+                take_away(s, &found[i].key, found[i].kind, moved);
+        }
     }
-    pthread_mutex_unlock(&s->lock);
-    return o != NULL;
 }
 
 void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, const char *retry, double cost_s)
 {
     char hex[HASH_KEY_HEX];
-    kv_key key;
-    uint16_t kind;
     bool moved = true;
-    for (uint32_t i = 0; i < intent->n_objects; i++) /* (3) */
-        add(s, intent, &intent->objects[i].key, &intent->objects[i].digest, reason);
+    for (uint32_t i = 0; i < intent->n_objects; i++)                    /* (3) */
+        if (!hash_digest_equal(&intent->objects[i].digest, &no_digest)) /* zero: its file is gone, or no object */
+            add(s, intent, &intent->objects[i].key, &intent->objects[i].digest, reason);
     add(s, intent, &intent->plan, &no_digest, reason);
     const kv_intent_object *last = &intent->objects[intent->n_objects - 1];
     hash_key_hex(&last->key, hex);
@@ -270,8 +295,7 @@ void kv_condemn_objects(kv_store *s, const kv_intent *intent, uint32_t reason, c
     s->verdicts.lineages[s->verdicts.n_lineages++ % LINEAGES_MAX] =
         (kv_bad_lineage){ intent->lineage, intent->time_ns };
     pthread_mutex_unlock(&s->lock);
-    while (find_descendant(s, intent, &key, &kind)) /* (F48) */
-        take_away(s, &key, kind, &moved);
+    take_descendants(s, intent, &moved);
     kv_trim_quarantine(s);
     kv_breaker_open(s); /* says so at once */
     log_warning("kv condemned key=%.12s verdict=guilty quarantine=%s retry=%s cost=%.1fs objects=%" PRIu32, hex,

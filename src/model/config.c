@@ -132,7 +132,8 @@ static ds4_status read_ratios(model_config *c, const gguf_file *file, arena *mem
         return ds4_fail(err, DS4_ERR_CORRUPT, "attention.compress_ratios: %" PRIu64 " entries for %" PRIu32 " layers",
                         list->n, c->n_layers);
     c->ratios = arena_alloc_array(memory, c->n_layers, sizeof *c->ratios);
-    if (!c->ratios)
+    c->kinds = arena_alloc_array(memory, c->n_layers, sizeof *c->kinds);
+    if (!c->ratios || !c->kinds)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
     for (uint32_t i = 0; i < c->n_layers; i++) {
         int64_t ratio;
@@ -142,6 +143,7 @@ static ds4_status read_ratios(model_config *c, const gguf_file *file, arena *mem
         if (ratio < 0 || ratio == 1 || ratio > 65536)
             return ds4_fail(err, DS4_ERR_CORRUPT, "attention.compress_ratios: entry %" PRIu32 " is %" PRId64, i, ratio);
         c->ratios[i] = (uint32_t)ratio;
+        c->kinds[i] = ratio == 0 ? MODEL_LAYER_WINDOW : ratio == MODEL_CSA_RATIO ? MODEL_LAYER_CSA : MODEL_LAYER_HCA;
     }
     return DS4_OK;
 }
@@ -238,7 +240,7 @@ static ds4_status check_roundings(const model_config *c, ds4_error *err)
     const uint32_t I = c->index_dim;
     bool csa = false;
     for (uint32_t i = 0; i < c->n_layers; i++)
-        csa = csa || c->ratios[i] == MODEL_CSA_RATIO;
+        csa = csa || c->kinds[i] == MODEL_LAYER_CSA;
     if (csa && c->index_rounding == MODEL_ROUNDING_OFFICIAL && ((I & (I - 1)) != 0 || I % 32 != 0))
         return ds4_fail(err, DS4_ERR_UNSUPPORTED,
                         "indexer heads of %" PRIu32
@@ -277,6 +279,7 @@ ds4_status model_config_read(model_config *c, const gguf_file *file, arena *memo
         status = read_vocabulary(c, file, err);
     if (status == DS4_OK && gguf_value_find(file, P "context_length"))
         status = gguf_get_u32(file, P "context_length", 1, INT32_MAX, &c->n_ctx_trained, err);
+    c->n_draft_layers = gguf_tensor_find(file, "mtp.0.e_proj.weight") ? 1 : 0;
     if (status == DS4_OK)
         status = check_relations(c, err);
     return status == DS4_OK ? check_roundings(c, err) : status;

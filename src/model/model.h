@@ -1,4 +1,4 @@
-/* model/model.h - the door of the model room: hyper-parameters, weights, the forward pass, states of sequences.
+/* model/model.h - public header of the model module: hyper-parameters, weights, the forward pass, states of sequences.
  * Source of every formula: the model specification.
  *
  * Threads: a model is constant after model_open() except for the scratch memory of model_forward(), which exactly one
@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 enum {
-    MODEL_NUMERICS_VERSION = 1, /* grows when the same weights and tokens begin to give other rows, beyond rounding */
+    MODEL_NUMERICS_VERSION = 2, /* grows when the same weights and tokens begin to give other rows, beyond rounding */
     MODEL_CSA_RATIO = 4,  /* this ratio means two overlapping series and an indexer; other non-zero ones mean HCA */
     MODEL_REWIND_MAX = 8, /* tokens that model_state_rewind() can always take back */
     MODEL_CHUNK_MAX = 512 /* model_forward() works through longer batches in steps of so many tokens */
@@ -25,19 +25,31 @@ enum {
 /* ---- options ---- */
 typedef enum model_rounding { MODEL_ROUNDING_OFFICIAL, MODEL_ROUNDING_NONE } model_rounding;
 typedef enum model_activation { MODEL_ACT_Q8, MODEL_ACT_F32 } model_activation;
-typedef enum model_row_format { MODEL_ROWS_F32 } model_row_format; /* packed rows will join here */
+/* How a sequence keeps its rows. Packed ones (quant/pack.c) are 3.5 times smaller and hold the same values: they need both
+ * official roundings. AUTO: packed where they can be. */
+typedef enum model_row_format { MODEL_ROWS_AUTO, MODEL_ROWS_F32, MODEL_ROWS_PACKED } model_row_format;
 
 typedef struct model_options {
-    uint32_t n_threads; /* kernels' threads, the caller's included; 0: one per core, at most 16 */
+    uint32_t n_threads; /* kernels' threads, the caller's included; 0: one per physical core, at most 16 */
     model_rounding kv_rounding, index_rounding;
     model_activation act;
-    const char *kernels; /* force a kernel variant ("scalar", "avx2", ...); NULL: the best this machine runs */
+    model_row_format rows;
+    const char *kernels;  /* force a kernel variant ("scalar", "avx2", ...); NULL: the best this machine runs */
+    const char *backend;  /* NULL: "cpu" */
+    uint32_t n_ctx;       /* longest sequence; 0: what the model was trained for, 32,768 at least */
+    uint32_t page_tokens; /* tokens of one page of rows; 0: 1024, or the next multiple of the compression ratios */
 } model_options;
 
 model_options model_options_default(void); /* official roundings, q8 activations */
 model_options model_options_parity(void);  /* no roundings, f32 activations: against references */
 
 /* ---- hyper-parameters: section 1, all checked at load ---- */
+typedef enum model_layer_kind {
+    MODEL_LAYER_WINDOW, /* sliding window only */
+    MODEL_LAYER_CSA,    /* compressed rows of two overlapping series, chosen by an indexer */
+    MODEL_LAYER_HCA     /* compressed rows of one series, all visible */
+} model_layer_kind;
+
 typedef struct model_config {
     uint32_t n_layers;
     uint32_t n_embd;        /* d */
@@ -66,9 +78,10 @@ typedef struct model_config {
     float yarn_factor; /* 1: no YaRN */
     uint32_t yarn_original;
     float yarn_beta_fast, yarn_beta_slow;
-    uint32_t *ratios;    /* [n_layers]: 0 window only, 4 CSA, other HCA */
-    float *clamp;        /* [n_layers], of routed experts; <= 0: off */
-    float *clamp_shared; /* [n_layers] */
+    model_layer_kind *kinds; /* [n_layers] */
+    uint32_t *ratios;        /* [n_layers] tokens per compressed row; 0 in window layers */
+    float *clamp;            /* [n_layers], of routed experts; <= 0: off */
+    float *clamp_shared;     /* [n_layers] */
     model_rounding kv_rounding, index_rounding;
     model_activation act;
     model_row_format row_format;
@@ -97,14 +110,20 @@ uint32_t model_segment_multiple(const model *m);
 /* Adds what, beside weights and tokenizer, decides about rows: shapes, constants, numerics version, switches, row format,
  * backend family. Any thread. */
 void model_fingerprint(const model *m, hash_stream *stream);
+/* Called between pieces of 256 KiB; false: enough, CANCELLED. */
+typedef bool model_go_on_fn(void *user, uint64_t n_done);
 /* BLAKE2b-256 of every tensor's name, type, shape and bytes, in directory order. Reads the whole file: about a second per
- * GB. Any thread. */
-ds4_status model_weights_hash(const model *m, hash_key *out, ds4_error *err);
+ * GB. `go_on` may be NULL. Any thread. Errors: IO (the file was changed while in use), CANCELLED. */
+ds4_status model_weights_hash(const model *m, hash_key *out, model_go_on_fn *go_on, void *user, ds4_error *err);
+/* The same over 64 KiB from the middle of every tensor. Any thread. */
+ds4_status model_sampled_hash(const model *m, hash_key *out, ds4_error *err);
+/* And over all metadata and no byte of a tensor: milliseconds. Any thread. */
+void model_outline_hash(const model *m, hash_key *out);
 
 /* ---- states: section 11 ---- */
 typedef struct model_state model_state;
 
-/* Room for up to n_ctx tokens; memory is taken as it is needed. Errors: ARGUMENT, NO_MEMORY. */
+/* For up to n_ctx tokens, at most what the model was opened for; rows take memory page by page. Errors: ARGUMENT, NO_MEMORY. */
 ds4_status model_state_new(model_state **out, model *m, uint32_t n_ctx, ds4_error *err);
 void model_state_free(model_state *state);  /* NULL is fine */
 void model_state_reset(model_state *state); /* to position 0, as if new; also the way out of "bad" */
@@ -113,7 +132,8 @@ uint32_t model_state_length(const model_state *state);
  * last reset or commit, and never below a commit: otherwise UNSUPPORTED and nothing changes. */
 ds4_status model_state_rewind(model_state *state, uint32_t n, ds4_error *err);
 
-/* The parts of a state that a store keeps; kvstore specification, section 4. Everything is f32, little-endian, layer-major:
+/* The parts of a state that a store keeps; kvstore specification, section 4. Little-endian, layer-major; rows and window are as
+ * the sequence keeps them, f32 or packed (docs/formats/kv-store.md), everything else is f32:
  * rows       per layer of the kind: the rows that tokens [begin, end) complete, floor(end/r) - floor(begin/r) of them
  * WINDOW     per layer: min(end, W) rows, oldest first
  * *_PENDING  per layer of the kind: end mod r tokens, each kv then gate (bias added)
@@ -133,6 +153,9 @@ typedef enum model_part {
 } model_part;
 
 size_t model_part_bytes(const model *m, model_part part, uint64_t begin, uint64_t end); /* any thread */
+/* Whether bytes of a part hold values that can be computed with: finite, and codes that packing gives. Any thread. */
+bool model_part_valid(const model *m, model_part part, const void *bytes, size_t size);
+bool model_part_is_f32(const model *m, model_part part); /* or packed rows; any thread */
 /* Rows: any range up to the length. Other parts: `end` must be the length. ARGUMENT otherwise, or when `size` is not
  * model_part_bytes(). */
 ds4_status model_state_export(const model_state *state, model_part part, uint64_t begin, uint64_t end, void *out,
@@ -160,8 +183,9 @@ typedef struct model_slice {
 
 /* Appends every slice's tokens to its state, all slices in one ragged batch. What comes out for a slice, logits and state,
  * is the same to the bit whatever shares the batch, however its tokens are split into calls, and with any n_threads.
- * The returned status is that of the whole batch: ARGUMENT (token out of range, context full, a bad state, a state
- * twice), NO_MEMORY. After an error no state has changed and no slice's status is meaningful. */
+ * The returned status is that of the whole batch. ARGUMENT (token out of range, context full, a bad state, a state
+ * twice), NO_MEMORY: no state has changed. DEVICE_LOST: every state of the batch is bad and must be reset. After an error
+ * no slice's status is meaningful. */
 ds4_status model_forward(model *m, model_slice *slices, size_t n, ds4_error *err);
 
 /* The MTP block over a whole sequence from position 0 (section 10): row t of `logits` [n_tokens - 1, n_vocab] is the

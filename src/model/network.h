@@ -1,4 +1,5 @@
-/* model/network.h - inside the model room: the bound network, the scratch of a step, the memory of a sequence.
+/* model/network.h - what the files of the model module share: the bound network, the scratch of a step, the memory of a
+ * sequence.
  *
  *   config.c   keys -> model_config          bind.c     tensors -> model_layer      model.c   opening, fingerprints
  *   state.c    a sequence's memory           parts.c    its parts, out and in       forward.c the pass     draft.c the MTP block */
@@ -10,37 +11,38 @@
 #include "model/model.h"
 
 typedef struct model_compressor {
-    backend_matrix kv, gate; /* [cD, d] */
-    const float *ape;        /* [r, cD] */
-    const float *norm;       /* [D] */
+    backend_tensor *kv, *gate; /* [cD, d] */
+    backend_tensor *bias;      /* [r, cD] */
+    backend_tensor *norm;      /* [D] */
 } model_compressor;
 
 typedef struct model_layer {
-    uint32_t ratio;
+    uint32_t index; /* number of the layer in the backend; draft layers follow the trunk's */
+    model_layer_kind kind;
+    uint32_t ratio; /* 0 in window layers */
     backend_hyper hc_attn, hc_ffn;
-    backend_matrix hc_attn_fn, hc_ffn_fn;
-    const float *attn_norm, *ffn_norm; /* [d] */
-    backend_matrix q_a, q_b, kv, output_a, output_b;
-    const float *q_a_norm, *kv_norm, *sinks;
-    model_compressor attention, index;
-    backend_matrix index_q_b, index_proj;
-    backend_matrix router, gate, up, down, shared_gate, shared_up, shared_down;
-    const float *bias;    /* [E]; NULL in hash layers */
-    const int32_t *table; /* [V, k]; hash layers */
+    backend_tensor *attn_norm, *ffn_norm; /* [d] */
+    backend_tensor *q_a, *q_b, *kv, *output_a, *output_b;
+    backend_tensor *q_a_norm, *kv_norm, *sinks;
+    model_compressor attention, indexer;
+    backend_tensor *indexer_q_b, *indexer_proj;
+    backend_tensor *router, *gate, *up, *down, *shared_gate, *shared_up, *shared_down;
+    backend_tensor *bias;  /* [E]; NULL in hash layers */
+    backend_tensor *table; /* [V, k]; hash layers */
     float clamp, clamp_shared;
 } model_layer;
 
 typedef struct model_head {
     backend_hyper hc;
-    backend_matrix hc_fn;
-    const float *norm; /* [d] */
+    backend_tensor *norm; /* [d] */
 } model_head;
 
 typedef struct model_draft {
     model_layer layer;
     model_head head;
-    backend_matrix e_proj, h_proj;
-    const float *enorm, *hnorm;
+    backend_tensor *e_proj, *h_proj;
+    backend_tensor *enorm, *hnorm;
+    float *normed, *projected; /* [T, m, d] scratch of the block's inputs */
 } model_draft;
 
 /* Activations of one step, in the backend's memory; T = MODEL_CHUNK_MAX. */
@@ -50,35 +52,42 @@ typedef struct model_scratch {
     float *z, *post, *comb;         /* [T, (2+m) m], [T, m], [T, m, m] */
     float *qr, *q, *out, *kv, *low; /* [T, q], [T, H, D], [T, H, D], [T, D], [T, G o] */
     float *series_kv, *series_gate; /* [T, 2 max(D, I)] */
-    float *index_q, *index_weight;  /* [T, HI, I], [T, HI] */
-    uint32_t *chosen, *n_chosen;    /* [T, K], [T] */
     float *router, *weights;        /* [T, E], [T, k] */
     uint32_t *ids;                  /* [T, k] */
-    uint32_t *zero_ids;             /* [T] zeros: the shared expert is an expert of one */
-    float *ones;                    /* [T] */
     float *head, *logits;           /* [HEAD_ROWS, d], [HEAD_ROWS, V] */
-    uint32_t *tokens, *positions;   /* [T] of the step, in ordinary memory */
-    backend_span *spans;            /* [T] */
 } model_scratch;
+
+/* What describes a step, in ordinary memory; T = MODEL_CHUNK_MAX. */
+typedef struct model_batch {
+    uint32_t tokens[MODEL_CHUNK_MAX], positions[MODEL_CHUNK_MAX];
+    backend_span spans[MODEL_CHUNK_MAX];
+    backend_row rows[MODEL_CHUNK_MAX];
+    bool finite[MODEL_CHUNK_MAX];  /* of spans */
+    size_t owner[MODEL_CHUNK_MAX]; /* the slice of each span */
+    uint32_t n_tokens, n_spans, n_rows;
+} model_batch;
 
 enum { HEAD_ROWS = 32 /* rows whose logits are made together */ };
 
 struct model {
     gguf_file *file;
     model_config config;
-    arena memory; /* widened vectors, layers */
+    arena memory; /* layers and other lists */
     backend *backend;
-    backend_matrix embed, output;
+    uint32_t n_ctx_max;
+    backend_tensor *embed, *output;
     model_layer *layers; /* [L] */
     model_head head;
-    model_draft *draft;   /* NULL: the file has none */
-    backend_rope rope[2]; /* [0] of ratio-0 layers, [1] of compressed ones */
+    model_draft *draft; /* NULL: the file has none */
     model_scratch scratch;
+    model_batch batch;
 };
 
 struct model_state {
     model *m;
-    backend_memory *layers; /* [L] */
+    void *rolling; /* in the backend's memory, like the pages */
+    void **pages;  /* [n_pages] rows of page_tokens tokens each */
+    uint32_t n_pages;
     uint32_t n_ctx, n;
     uint32_t peak, floor; /* rewinding: greatest length since, and position of, the last reset or commit */
     bool bad, importing;
@@ -90,29 +99,15 @@ ds4_status model_config_read(model_config *c, const gguf_file *file, arena *memo
 void model_rope_frequencies(const model_config *c, bool compressed, float *omega); /* section 3; omega [R / 2] */
 ds4_status model_bind(model *m, ds4_error *err);
 
-/* Layer-shaped memory: what one layer of one sequence keeps. false: no memory. */
-bool model_memory_new(const model *m, backend_memory *memory, uint32_t ratio, uint32_t n_ctx);
-void model_memory_free(const model *m, backend_memory *memory);
+/* Makes room for the rows of n tokens. NO_MEMORY: nothing has changed that matters. */
+ds4_status model_state_grow(model_state *state, uint32_t n, ds4_error *err);
+backend_sequence model_state_memory(const model_state *state);
+void model_state_clear(model_state *state); /* counters and marks as if new; keeps the memory */
 
-/* One layer over a step whose spans' memory is set; streams in scratch.x. */
-void model_run_layer(model *m, const model_layer *layer, const backend_step *s);
-/* logits [n, V] of n streams from row `row` of scratch.x on, in pieces; `out` is the caller's. Are they all finite? */
-bool model_run_head(model *m, const model_head *head, uint32_t row, uint32_t n, float *out);
-ds4_status model_reserve(model *m, uint32_t n_max, ds4_error *err); /* for sequences of up to n_max tokens */
-
-static inline bool is_csa(uint32_t ratio)
-{
-    return ratio == MODEL_CSA_RATIO;
-}
-
-static inline backend_round kv_round(const model *m)
-{
-    return m->config.kv_rounding == MODEL_ROUNDING_OFFICIAL ? BACKEND_ROUND_KV : BACKEND_ROUND_NONE;
-}
-
-static inline backend_round index_round(const model *m)
-{
-    return m->config.index_rounding == MODEL_ROUNDING_OFFICIAL ? BACKEND_ROUND_INDEX : BACKEND_ROUND_NONE;
-}
+/* One layer over the step that was begun; streams in scratch.x. */
+void model_run_layer(model *m, const model_layer *layer);
+/* Logits of all wanted rows of the step, from the streams in scratch.x. */
+void model_run_head(model *m, const model_head *head, uint32_t n_rows);
+void model_begin(model *m); /* begins a step with what `batch` says */
 
 #endif

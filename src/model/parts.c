@@ -1,8 +1,9 @@
 /* The parts of a state that a store keeps, out and in: kvstore specification, section 4; model/model.h has the layouts. */
 #include "model/network.h"
+#include "quant/quant.h"
 
 #include <inttypes.h>
-#include <math.h>
+#include <string.h>
 
 /* What a part is made of. */
 static bool is_rows(model_part part)
@@ -12,12 +13,12 @@ static bool is_rows(model_part part)
 
 static bool layer_has(const model *m, model_part part, uint32_t i_layer)
 {
-    const uint32_t ratio = m->config.ratios[i_layer];
+    const model_layer_kind kind = m->config.kinds[i_layer];
     switch (part) {
     case MODEL_WINDOW: return true;
     case MODEL_HCA_ROWS:
-    case MODEL_HCA_PENDING: return ratio != 0 && !is_csa(ratio);
-    default: return is_csa(ratio);
+    case MODEL_HCA_PENDING: return kind == MODEL_LAYER_HCA;
+    default: return kind == MODEL_LAYER_CSA;
     }
 }
 
@@ -31,18 +32,33 @@ static uint32_t width_of(const model *m, model_part part)
     return of_index(part) ? m->config.index_dim : m->config.head_dim;
 }
 
-/* Floats of `part` in one layer. */
-static uint64_t layer_floats(const model *m, model_part part, uint32_t ratio, uint64_t begin, uint64_t end)
+/* Bytes of a row of a part that is made of rows. */
+static size_t row_bytes(const model *m, model_part part)
 {
-    const uint64_t width = width_of(m, part), sets = is_csa(ratio) ? 2 : 1;
+    if (m->config.row_format == MODEL_ROWS_F32)
+        return width_of(m, part) * sizeof(float);
+    return of_index(part) ? quant_packed_index_bytes(m->config.index_dim)
+                          : quant_packed_kv_bytes(m->config.head_dim, m->config.rope_dim);
+}
+
+bool model_part_is_f32(const model *m, model_part part)
+{
+    return m->config.row_format == MODEL_ROWS_F32 || (!is_rows(part) && part != MODEL_WINDOW);
+}
+
+/* Bytes of `part` in one layer. */
+static uint64_t layer_bytes(const model *m, model_part part, uint32_t i_layer, uint64_t begin, uint64_t end)
+{
+    const uint64_t value = width_of(m, part) * sizeof(float), ratio = m->config.ratios[i_layer];
+    const uint64_t sets = m->config.kinds[i_layer] == MODEL_LAYER_CSA ? 2 : 1;
     switch (part) {
     case MODEL_CSA_ROWS:
     case MODEL_INDEX_ROWS:
-    case MODEL_HCA_ROWS: return (end / ratio - begin / ratio) * width;
-    case MODEL_WINDOW: return (end < m->config.window ? end : m->config.window) * width;
+    case MODEL_HCA_ROWS: return (end / ratio - begin / ratio) * row_bytes(m, part);
+    case MODEL_WINDOW: return (end < m->config.window ? end : m->config.window) * row_bytes(m, part);
     case MODEL_CSA_OVERLAP:
-    case MODEL_INDEX_OVERLAP: return end >= ratio ? 2 * (uint64_t)ratio * width : 0;
-    default: return end % ratio * 2 * sets * width;
+    case MODEL_INDEX_OVERLAP: return end >= ratio ? 2 * ratio * value : 0;
+    default: return end % ratio * 2 * sets * value;
     }
 }
 
@@ -51,8 +67,8 @@ size_t model_part_bytes(const model *m, model_part part, uint64_t begin, uint64_
     uint64_t n = 0;
     for (uint32_t i = 0; i < m->config.n_layers; i++)
         if (layer_has(m, part, i))
-            n += layer_floats(m, part, m->config.ratios[i], begin, end);
-    return (size_t)(n * sizeof(float));
+            n += layer_bytes(m, part, i, begin, end);
+    return (size_t)n;
 }
 
 /* --- walking a part: the same walk copies out and in --------------------------------------------------------------- */
@@ -63,10 +79,11 @@ typedef struct walk {
     const uint8_t *in; /* import: where they come from; NULL when exporting */
 } walk;
 
-static void pass(walk *w, float *memory, size_t n)
+/* Copies what is `offset` bytes into a block of the backend's memory. */
+static void pass(walk *w, void *block, size_t offset, size_t bytes)
 {
-    const size_t bytes = n * sizeof(float);
     const backend_ops *ops = w->m->backend->ops;
+    uint8_t *memory = (uint8_t *)block + offset;
     if (w->in) {
         ops->write(w->m->backend, memory, w->in, bytes);
         w->in += bytes;
@@ -76,35 +93,54 @@ static void pass(walk *w, float *memory, size_t n)
     }
 }
 
-static void pass_tokens(walk *w, backend_series *s, uint64_t begin, uint64_t end, size_t n)
+/* Rows [begin, end) of a series, page by page. */
+static void pass_rows(walk *w, const model_state *state, const backend_series *s, uint64_t begin, uint64_t end)
 {
-    for (uint64_t position = begin; position < end; position++) {
-        const size_t at = (size_t)(position % s->ring_tokens) * s->n_sets * s->width;
-        pass(w, s->ring_kv + at, n);
-        pass(w, s->ring_gate + at, n);
+    const uint64_t per_page = w->m->backend->layout.page_tokens / s->ratio;
+    while (begin < end) {
+        const uint64_t first = begin % per_page, rest = end - begin,
+                       n = rest < per_page - first ? rest : per_page - first;
+        pass(w, state->pages[begin / per_page], s->rows + first * s->row_bytes, (size_t)n * s->row_bytes);
+        begin += n;
     }
 }
 
-static void pass_layer(walk *w, model_part part, backend_memory *memory, uint64_t begin, uint64_t end)
+/* The first n floats of the projections of tokens [begin, end). */
+static void pass_tokens(walk *w, const model_state *state, const backend_series *s, uint64_t begin, uint64_t end,
+                        size_t n)
 {
-    backend_series *s = of_index(part) ? &memory->index : &memory->attention;
-    const uint64_t window = w->m->config.window;
+    for (uint64_t position = begin; position < end; position++) {
+        const size_t at = (size_t)(position % s->ring_tokens) * s->n_sets * s->width * sizeof(float);
+        pass(w, state->rolling, s->ring_kv + at, n * sizeof(float));
+        pass(w, state->rolling, s->ring_gate + at, n * sizeof(float));
+    }
+}
+
+static void pass_window(walk *w, const model_state *state, size_t window, uint64_t end)
+{
+    const backend_layout *layout = &w->m->backend->layout;
+    const uint64_t n = w->m->config.window;
+    for (uint64_t position = end > n ? end - n : 0; position < end; position++)
+        pass(w, state->rolling, window + (size_t)(position % layout->window_tokens) * layout->window_row_bytes,
+             layout->window_row_bytes);
+}
+
+static void pass_layer(walk *w, const model_state *state, model_part part, uint32_t i_layer, uint64_t begin,
+                       uint64_t end)
+{
+    const backend_place *place = &w->m->backend->layout.layers[i_layer];
+    const backend_series *s = of_index(part) ? &place->index : &place->attention;
     switch (part) {
     case MODEL_CSA_ROWS:
     case MODEL_INDEX_ROWS:
-    case MODEL_HCA_ROWS:
-        pass(w, s->rows + begin / s->ratio * s->width, (size_t)(end / s->ratio - begin / s->ratio) * s->width);
-        break;
-    case MODEL_WINDOW:
-        for (uint64_t position = end > window ? end - window : 0; position < end; position++)
-            pass(w, memory->window + position % memory->window_tokens * w->m->config.head_dim, w->m->config.head_dim);
-        break;
+    case MODEL_HCA_ROWS: pass_rows(w, state, s, begin / s->ratio, end / s->ratio); break;
+    case MODEL_WINDOW: pass_window(w, state, place->window, end); break;
     case MODEL_CSA_OVERLAP:
     case MODEL_INDEX_OVERLAP: /* the first series of the last closed group */
         if (end >= s->ratio)
-            pass_tokens(w, s, end / s->ratio * s->ratio - s->ratio, end / s->ratio * s->ratio, s->width);
+            pass_tokens(w, state, s, end / s->ratio * s->ratio - s->ratio, end / s->ratio * s->ratio, s->width);
         break;
-    default: pass_tokens(w, s, end - end % s->ratio, end, (size_t)s->n_sets * s->width); break;
+    default: pass_tokens(w, state, s, end - end % s->ratio, end, (size_t)s->n_sets * s->width); break;
     }
 }
 
@@ -112,10 +148,10 @@ static void walk_part(walk *w, const model_state *state, model_part part, uint64
 {
     for (uint32_t i = 0; i < w->m->config.n_layers; i++)
         if (layer_has(w->m, part, i))
-            pass_layer(w, part, &state->layers[i], begin, end);
+            pass_layer(w, state, part, i, begin, end);
 }
 
-/* --- the door ----------------------------------------------------------------------------------------------------- */
+/* --- export and import -------------------------------------------------------------------------------------------- */
 
 ds4_status model_state_export(const model_state *state, model_part part, uint64_t begin, uint64_t end, void *out,
                               size_t size, ds4_error *err)
@@ -130,14 +166,35 @@ ds4_status model_state_export(const model_state *state, model_part part, uint64_
     return DS4_OK;
 }
 
+/* The exponent of a value that is not finite is all ones: its magnitude, as an integer, is at least INFINITE. Four values at a
+ * time, in the vectors that every x86-64 and AArch64 has. The engine thread waits for this. */
 static bool all_finite(const uint8_t *bytes, size_t n)
 {
-    float x, sum = 0.0f;
-    for (size_t i = 0; i < n; i++) {
-        __builtin_memcpy(&x, bytes + i * sizeof x, sizeof x);
-        sum += x - x;
+    enum { LANES = 4, MAGNITUDE = 0x7fffffff, INFINITE = 0x7f800000 };
+    typedef int32_t bits_x4 __attribute__((vector_size(LANES * sizeof(int32_t))));
+    bits_x4 bad = { 0 }, some;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        __builtin_memcpy(&some, bytes + i * sizeof(float), sizeof some);
+        bad |= (some & MAGNITUDE) >= INFINITE;
     }
-    return sum == 0.0f;
+    some = (bits_x4){ 0 };
+    if (i < n)
+        __builtin_memcpy(&some, bytes + i * sizeof(float), (n - i) * sizeof(float));
+    bad |= (some & MAGNITUDE) >= INFINITE;
+    return !(bad[0] | bad[1] | bad[2] | bad[3]);
+}
+
+bool model_part_valid(const model *m, model_part part, const void *bytes, size_t size)
+{
+    const uint8_t *at = bytes;
+    if (model_part_is_f32(m, part))
+        return all_finite(at, size / sizeof(float));
+    bool good = true;
+    for (const size_t row = row_bytes(m, part); good && size >= row; at += row, size -= row)
+        good = of_index(part) ? quant_packed_index_valid(at, m->config.index_dim)
+                              : quant_packed_kv_valid(at, m->config.head_dim, m->config.rope_dim);
+    return good;
 }
 
 ds4_status model_state_import(model_state *state, model_part part, uint64_t begin, uint64_t end, const void *bytes,
@@ -151,8 +208,14 @@ ds4_status model_state_import(model_state *state, model_part part, uint64_t begi
         return ds4_fail(err, DS4_ERR_ARGUMENT, "part %d of tokens %" PRIu64 "..%" PRIu64 " does not fit (%zu bytes)",
                         (int)part, begin, end, size);
     state->importing = state->bad = true;
-    if (!all_finite(bytes, size / sizeof(float)))
-        return ds4_fail(err, DS4_ERR_STATE_BAD, "a stored value of part %d is not finite", (int)part);
+    if (!model_part_valid(state->m, part, bytes, size))
+        return ds4_fail(err, DS4_ERR_STATE_BAD, "a stored value of part %d is not finite, or no code of a row",
+                        (int)part);
+    if (is_rows(part)) {
+        const ds4_status status = model_state_grow(state, (uint32_t)end, err);
+        if (status != DS4_OK)
+            return status;
+    }
     if (size > 0)
         walk_part(&w, state, part, begin, end);
     if (is_rows(part))
@@ -175,7 +238,13 @@ ds4_status model_state_commit(model_state *state, uint32_t n, ds4_error *err)
         model_state_reset(state);
         return ds4_fail(err, DS4_ERR_ARGUMENT, "the imported parts do not make a state of %" PRIu32 " tokens", n);
     }
-    model_state_reset(state);
+    const ds4_status status =
+        model_state_grow(state, n, err); /* where nothing was imported because nothing is complete */
+    if (status != DS4_OK) {
+        model_state_reset(state);
+        return status;
+    }
+    model_state_clear(state);
     state->n = state->peak = state->floor = n;
     return DS4_OK;
 }

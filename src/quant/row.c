@@ -4,50 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-static uint16_t load16(const uint8_t *at)
-{
-    return (uint16_t)(at[0] | at[1] << 8);
-}
-
-bool quant_type_supported(uint32_t type)
-{
-    return quant_row_bytes(type, QUANT_Q8_BLOCK) != 0;
-}
-
-size_t quant_row_bytes(uint32_t type, size_t n)
-{
-    switch (type) {
-    case QUANT_F32: return n * 4;
-    case QUANT_F16:
-    case QUANT_BF16: return n * 2;
-    case QUANT_Q8_0: return n / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
-    default: return 0;
-    }
-}
-
-void quant_row_to_f32(uint32_t type, const uint8_t *row, float *out, size_t n)
-{
-    switch (type) {
-    case QUANT_F32: memcpy(out, row, n * sizeof *out); break;
-    case QUANT_F16:
-        for (size_t i = 0; i < n; i++)
-            out[i] = quant_f16_to_f32(load16(row + 2 * i));
-        break;
-    case QUANT_BF16:
-        for (size_t i = 0; i < n; i++)
-            out[i] = quant_bf16_to_f32(load16(row + 2 * i));
-        break;
-    case QUANT_Q8_0:
-        for (size_t b = 0; b < n / QUANT_Q8_BLOCK; b++, row += QUANT_Q8_BYTES) {
-            const float d = quant_f16_to_f32(load16(row));
-            for (size_t i = 0; i < QUANT_Q8_BLOCK; i++)
-                out[b * QUANT_Q8_BLOCK + i] = d * (float)(int8_t)row[2 + i];
-        }
-        break;
-    default: break;
-    }
-}
-
 static float largest(const float *x, size_t n)
 {
     float amax = 0.0f;
@@ -57,6 +13,14 @@ static float largest(const float *x, size_t n)
     return amax;
 }
 
+/* Clamped: -128 on both sides would overflow the 16-bit pair sums of the fast kernels, and subnormal values divided by a scale
+ * that was rounded can be larger than 127, infinite too. A NaN becomes 0 and is noticed by the check of the streams. */
+static int8_t nearest(float x)
+{
+    const float v = roundf(x);
+    return (int8_t)(v > 127.0f ? 127.0f : v < -127.0f ? -127.0f : v == v ? v : 0.0f);
+}
+
 void quant_row_to_q8_0(const float *x, size_t n, uint8_t *out)
 {
     for (size_t b = 0; b < n / QUANT_Q8_BLOCK; b++, x += QUANT_Q8_BLOCK, out += QUANT_Q8_BYTES) {
@@ -64,7 +28,7 @@ void quant_row_to_q8_0(const float *x, size_t n, uint8_t *out)
         const uint16_t half = quant_f32_to_f16(d);
         out[0] = (uint8_t)half, out[1] = (uint8_t)(half >> 8);
         for (size_t i = 0; i < QUANT_Q8_BLOCK; i++)
-            out[2 + i] = (uint8_t)(int8_t)roundf(x[i] * inverse);
+            out[2 + i] = (uint8_t)nearest(x[i] * inverse);
     }
 }
 
@@ -73,11 +37,7 @@ void quant_activation_q8(const float *x, size_t n, int8_t *q, float *d)
     for (size_t b = 0; b < n / QUANT_Q8_BLOCK; b++, x += QUANT_Q8_BLOCK, q += QUANT_Q8_BLOCK) {
         d[b] = largest(x, QUANT_Q8_BLOCK) / 127.0f;
         const float inverse = d[b] != 0.0f ? 1.0f / d[b] : 0.0f;
-        for (size_t i = 0; i < QUANT_Q8_BLOCK; i++) {
-            /* Clamped: -128 on both sides would overflow the 16-bit pair sums of the fast kernels. A value that is not
-             * finite becomes 0 here and is noticed by the check of the streams. */
-            const float v = roundf(x[i] * inverse);
-            q[i] = (int8_t)(v > 127.0f ? 127.0f : v < -127.0f ? -127.0f : v == v ? v : 0.0f);
-        }
+        for (size_t i = 0; i < QUANT_Q8_BLOCK; i++)
+            q[i] = nearest(x[i] * inverse);
     }
 }

@@ -76,13 +76,11 @@ uint8_t quant_f32_to_e4m3(float x)
     if (magnitude > 0x7f800000)
         return sign | 0x7f;
     const float a = float_of(magnitude);
-    if (a >= 464.0f) /* halfway to the 480 that does not exist, and beyond */
-        return sign | 0x7e;
     if (a < 0x1p-6f) /* subnormal: steps of 2^-9; adding 2^14 makes f32 round at that step, ties to even */
         return (uint8_t)(sign | (bits_of(a + 0x1p14f) - bits_of(0x1p14f)));
     const uint32_t rounded = magnitude + 0x7ffff + ((magnitude >> 20) & 1);
-    const uint32_t code = (rounded >> 20) - (120 << 3); /* exponent bias 127 - 7 */
-    return (uint8_t)(sign | (code > 0x7e ? 0x7e : code));
+    const uint32_t code = (rounded >> 20) - (120 << 3);   /* exponent bias 127 - 7 */
+    return (uint8_t)(sign | (code > 0x7e ? 0x7e : code)); /* the next code would be 480, and is the NaN */
 }
 
 float quant_e8m0_to_f32(uint8_t code)

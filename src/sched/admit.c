@@ -29,48 +29,72 @@ static void tell_start(job *j)
         j->request.on_start(j->request.user, j->request.n_prompt, j->n_cached, &j->steer);
 }
 
+/* What a request needs before it can run: a sampler, and a sequence in its slot. Idle states make room for them. */
+static ds4_status get_ready(sched *s, job *j, ds4_error *err)
+{
+    ds4_status status = DS4_OK;
+    do
+        status = job_ready(j, s->n_vocab, err);
+    while (status == DS4_ERR_NO_MEMORY && memory_give_up(s));
+    if (status != DS4_OK || j->slot->sequence)
+        return status;
+    do
+        status = engine_sequence_new(&j->slot->sequence, s->engine, err);
+    while (status == DS4_ERR_NO_MEMORY && memory_give_up(s));
+    return status;
+}
+
+/* Back to the head of the queue, until one of the requests in the other slots ends. False: there are none. */
+static bool wait_for_memory(sched *s, job *j)
+{
+    bool others = false;
+    for (uint32_t i = 0; i < s->options.n_slots; i++)
+        others = others || (s->slots[i].job && s->slots[i].job != j);
+    if (!others)
+        return false;
+    j->slot->job = NULL;
+    j->slot = NULL;
+    j->state = JOB_WAITING;
+    j->next = s->queue_head;
+    s->queue_head = j;
+    if (!s->queue_tail)
+        s->queue_tail = j;
+    s->short_of_memory = true;
+    return true;
+}
+
 /* Keeps the first n tokens of the slot's state, or empties it. What nobody has saved yet is saved first. */
 static void keep_live(sched *s, job *j, uint32_t n)
 {
     slot *at = j->slot;
-    if (!at->sequence) {
-        ds4_error err = { 0 };
-        if (engine_sequence_new(&at->sequence, s->engine, &err) != DS4_OK) {
-            finish_job(s, j, SCHED_FINISH_ERROR, err.status, err.text);
-            return;
-        }
-    }
     if (n > 0 && engine_sequence_rewind(at->sequence, n, NULL) == DS4_OK) {
         j->n_cached = n;
         j->source = SCHED_SOURCE_LIVE;
     } else {
-        if (engine_sequence_length(at->sequence) >= s->options.min_cached_tokens)
-            engine_sequence_save(at->sequence, ENGINE_SAVE_DISPLACED, true);
+        slot_save_displaced(at, &s->options);
         restart_clean(s, j);
     }
 }
 
-/* The state of a plan replaces the slot's. Any error empties the slot: the request goes clean. */
-static void restore(sched *s, job *j, kv_plan *plan)
+/* The state of a plan replaces the slot's. Any error empties the slot: the request goes clean, or ends (false). */
+static bool restore(sched *s, job *j, kv_plan *plan)
 {
     slot *at = j->slot;
     ds4_error err = { 0 };
     keep_live(s, j, 0);
-    if (j->state == JOB_DONE) {
-        librarian_judge(s->librarian, plan, LIBRARIAN_ACQUIT, 0, DS4_OK, NULL);
-        return;
-    }
     const int64_t begin_us = clock_monotonic_us();
-    const ds4_status status = engine_sequence_restore(at->sequence, plan, &err);
+    ds4_status status = DS4_OK;
+    do
+        status = engine_sequence_restore(at->sequence, plan, &err);
+    while (status == DS4_ERR_NO_MEMORY && memory_give_up(s));
     at->plan = plan;
     at->stage = PLAN_TRIAL;
     at->upload_us = clock_monotonic_us() - begin_us;
-    if (status != DS4_OK) {
-        fail_job(s, j, &err);
-        return;
-    }
+    if (status != DS4_OK)
+        return fail_job(s, j, &err);
     j->n_cached = engine_sequence_length(at->sequence);
     j->source = SCHED_SOURCE_DISK;
+    return true;
 }
 
 static void run(sched *s, job *j)
@@ -93,18 +117,23 @@ static void run(sched *s, job *j)
 
 void admit_answer(sched *s, job *j, kv_plan *plan)
 {
-    if (s->cancel_all || atomic_load_explicit(&j->cancelled, memory_order_acquire)) {
+    ds4_error err = { 0 };
+    const bool cancelled = s->cancel_all || atomic_load_explicit(&j->cancelled, memory_order_acquire);
+    const ds4_status status = cancelled ? DS4_ERR_CANCELLED : get_ready(s, j, &err);
+    if (status != DS4_OK) {
         if (plan)
             librarian_judge(s->librarian, plan, LIBRARIAN_ACQUIT, 0, DS4_OK, NULL);
-        finish_job(s, j, SCHED_FINISH_CANCELLED, DS4_OK, "");
+        if (status == DS4_ERR_CANCELLED)
+            finish_job(s, j, SCHED_FINISH_CANCELLED, DS4_OK, "");
+        else if (status != DS4_ERR_NO_MEMORY || !wait_for_memory(s, j))
+            finish_job(s, j, SCHED_FINISH_ERROR, status, err.text);
         return;
     }
-    if (plan)
-        restore(s, j, plan);
-    else
+    if (plan && !restore(s, j, plan))
+        return;
+    if (!plan)
         keep_live(s, j, j->n_live);
-    if (j->state == JOB_PLANNING)
-        run(s, j);
+    run(s, j);
 }
 
 static void admit(sched *s, job *j, slot *at, uint32_t n_live)
@@ -113,7 +142,7 @@ static void admit(sched *s, job *j, slot *at, uint32_t n_live)
     j->state = JOB_PLANNING;
     j->n_live = n_live;
     at->job = j;
-    const uint32_t min_tokens = n_live + s->options.min_cached_tokens;
+    const uint64_t min_tokens = (uint64_t)n_live + s->options.min_cached_tokens;
     /* No search when even the best hit would save less than it costs. */
     if (j->request.no_cache || !engine_store(s->engine) || j->request.n_prompt < min_tokens) {
         admit_answer(s, j, NULL);
@@ -132,12 +161,12 @@ static void admit(sched *s, job *j, slot *at, uint32_t n_live)
     if (stuck)
         admit_answer(s, j, NULL);
     else
-        librarian_find(s->librarian, j->history.ids, j->request.n_prompt, min_tokens, deadline_us, id);
+        librarian_find(s->librarian, j->history.ids, j->request.n_prompt, (uint32_t)min_tokens, deadline_us, id);
 }
 
 void admit_waiting(sched *s)
 {
-    while (s->queue_head) {
+    while (s->queue_head && !s->short_of_memory) {
         job *j = s->queue_head;
         uint32_t n_live = 0;
         slot *at = slot_choose(s->slots, s->options.n_slots, j->history.ids, j->request.n_prompt, &n_live);

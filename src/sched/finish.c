@@ -16,7 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TURN_MIN_TOKENS = 64 }; /* a frontier at the end of a turn is worth this many new tokens */
+/* A frontier at the end of a turn is worth this many new tokens, or, in a short conversation, a quarter of it. */
+enum { TURN_MIN_TOKENS = 64, TURN_MIN_SHARE = 4 };
 
 void restart_clean(sched *s, job *j)
 {
@@ -42,19 +43,19 @@ void prove_job(sched *s, job *j)
     }
 }
 
-void fail_job(sched *s, job *j, const ds4_error *why)
+bool fail_job(sched *s, job *j, const ds4_error *why)
 {
     slot *at = j->slot;
     const bool own_state = j->retried || (j->n_cached == 0 && at->stage == PLAN_NONE);
     if (why->status == DS4_ERR_CANCELLED) {
         finish_job(s, j, SCHED_FINISH_CANCELLED, DS4_OK, "");
-        return;
+        return false;
     }
     if (own_state) {
         /* At PLAN_SUSPECT the retry failed alike: finish_job() lifts the suspicion with the plan. */
         engine_sequence_reset(at->sequence);
         finish_job(s, j, SCHED_FINISH_ERROR, why->status, why->text);
-        return;
+        return false;
     }
     log_warning("request suspect class=%s detail=\"%s\" action=retry-clean cached=%u", ds4_status_word(why->status),
                 why->text, j->n_cached);
@@ -72,6 +73,7 @@ void fail_job(sched *s, job *j, const ds4_error *why)
     pthread_mutex_unlock(&s->lock);
     if (j->state == JOB_RUNNING && j->request.on_start)
         j->request.on_start(j->request.user, j->request.n_prompt, 0, &j->steer);
+    return true;
 }
 
 /* What the slot keeps for the next request, and what the store gets. */
@@ -82,6 +84,7 @@ static void settle_slot(sched *s, job *j, sched_finish how)
         slot_drop_plan(at, s->librarian);
     at->job = NULL;
     j->slot = NULL;
+    s->short_of_memory = false; /* this state is idle now, and may be given up */
     if (!at->sequence)
         return;
     if (how == SCHED_FINISH_ERROR || j->request.no_cache) {
@@ -90,8 +93,18 @@ static void settle_slot(sched *s, job *j, sched_finish how)
         return;
     }
     const uint32_t length = engine_sequence_length(at->sequence);
-    if (length >= s->options.min_cached_tokens && engine_sequence_unsaved(at->sequence) >= TURN_MIN_TOKENS)
+    const uint32_t unsaved = engine_sequence_unsaved(at->sequence);
+    if (length >= s->options.min_cached_tokens && (unsaved >= TURN_MIN_TOKENS || unsaved >= length / TURN_MIN_SHARE))
         engine_sequence_save(at->sequence, ENGINE_SAVE_TURN, true);
+}
+
+/* How many tokens of the prompt this request has added to the store. */
+static uint32_t count_written(const engine_sequence *sequence, const job *j)
+{
+    uint32_t n = sequence ? engine_sequence_saved(sequence) : 0;
+    if (n > j->request.n_prompt)
+        n = j->request.n_prompt;
+    return n > j->n_cached ? n - j->n_cached : 0;
 }
 
 void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const char *text)
@@ -102,6 +115,7 @@ void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const cha
                             .n_prompt = j->request.n_prompt,
                             .n_cached = j->n_cached,
                             .n_generated = j->n_generated,
+                            .loop_period = how == SCHED_FINISH_LOOP ? j->loop_period : 0,
                             .source = j->source,
                             .retried_clean = j->retried };
     const bool was_running = j->state == JOB_RUNNING;
@@ -111,8 +125,11 @@ void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const cha
     result.queue_us = started_us - j->submitted_us;
     result.prefill_us = was_running ? first_us - started_us : 0;
     result.decode_us = now_us - first_us;
-    if (j->slot)
+    if (j->slot) {
+        const slot *at = j->slot;
         settle_slot(s, j, how);
+        result.n_written = count_written(at->sequence, j);
+    }
     j->state = JOB_DONE;
     pthread_mutex_lock(&s->lock);
     if (was_running)
@@ -125,6 +142,7 @@ void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const cha
         s->metrics.failed_total++;
     else
         s->metrics.finished_total++;
+    s->metrics.loops_total += how == SCHED_FINISH_LOOP;
     pthread_mutex_unlock(&s->lock);
     j->request.on_done(j->request.user, &result);
     pthread_mutex_lock(&s->lock);

@@ -15,16 +15,13 @@ static void job_free(job *j)
     free(j);
 }
 
-/* A copy of n items, or NULL for none; false when there is no memory. */
-static bool copy_items(void **out, const void *items, size_t n, size_t size)
+/* A copy of n items, something to free() even for none; NULL when there is no memory. */
+static void *copy_items(const void *items, size_t n, size_t size)
 {
-    *out = NULL;
-    if (n == 0)
-        return true;
-    *out = malloc(n * size);
-    if (*out)
-        memcpy(*out, items, n * size);
-    return *out != NULL;
+    void *copy = malloc(n ? n * size : 1);
+    if (copy && n)
+        memcpy(copy, items, n * size);
+    return copy;
 }
 
 ds4_status job_new(job **out, sched *owner, const sched_request *request, uint32_t n_vocab, ds4_error *err)
@@ -38,12 +35,12 @@ ds4_status job_new(job **out, sched *owner, const sched_request *request, uint32
     j->submitted_us = clock_monotonic_us();
     atomic_init(&j->cancelled, false);
     atomic_init(&j->references, 2);
-    ds4_status status = engine_sampler_new(&j->sampler, &request->sampling, n_vocab, err);
+    ds4_status status = engine_sampling_check(&request->sampling, n_vocab, err);
     if (status == DS4_OK) {
         status = token_list_append_all(&j->history, request->prompt, request->n_prompt);
-        if (!copy_items((void **)&j->anchors, request->anchors, request->n_anchors, sizeof *request->anchors) ||
-            !copy_items((void **)&j->biases, request->sampling.biases, request->sampling.n_biases,
-                        sizeof *request->sampling.biases))
+        j->anchors = copy_items(request->anchors, request->n_anchors, sizeof *request->anchors);
+        j->biases = copy_items(request->sampling.biases, request->sampling.n_biases, sizeof *request->sampling.biases);
+        if (!j->anchors || !j->biases)
             status = DS4_ERR_NO_MEMORY;
         if (status != DS4_OK)
             ds4_fail(err, status, "no memory for a request of %u tokens", request->n_prompt);
@@ -55,9 +52,18 @@ ds4_status job_new(job **out, sched *owner, const sched_request *request, uint32
     j->request.prompt = NULL;
     j->request.anchors = j->anchors;
     j->request.sampling.biases = j->biases;
-    engine_sampler_note(j->sampler, j->history.ids, j->history.n, false);
     *out = j;
     return DS4_OK;
+}
+
+ds4_status job_ready(job *j, uint32_t n_vocab, ds4_error *err)
+{
+    if (j->sampler)
+        return DS4_OK;
+    const ds4_status status = engine_sampler_new(&j->sampler, &j->request.sampling, n_vocab, err);
+    if (status == DS4_OK)
+        engine_sampler_note(j->sampler, j->history.ids, j->history.n, false);
+    return status;
 }
 
 void job_unref(job *j)

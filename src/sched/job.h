@@ -2,6 +2,7 @@
 #ifndef SCHED_JOB_H
 #define SCHED_JOB_H
 
+#include "sched/loop.h"
 #include "sched/sched.h"
 
 #include <stdatomic.h>
@@ -35,7 +36,9 @@ struct sched_ticket {
     engine_sampler *sampler;
     token_list history; /* prompt and every token given to on_token(); the last may not be evaluated yet */
     uint32_t n_generated;
-    uint32_t n_live; /* while planning: what the slot could keep */
+    loop_guard loop;
+    uint32_t loop_period; /* once one was found */
+    uint32_t n_live;      /* while planning: what the slot could keep */
     uint32_t n_cached;
     sched_source source;
     bool retried;      /* the one clean retry has been used */
@@ -48,6 +51,9 @@ typedef struct sched_ticket job;
 /* Copies the request. Errors: ARGUMENT (a bias), NO_MEMORY. Two references: the caller's and the scheduler's. */
 ds4_status job_new(job **out, sched *owner, const sched_request *request, uint32_t n_vocab, ds4_error *err);
 void job_unref(job *j);
+
+/* Makes what only a running job needs: its sampler, which has room for the whole vocabulary. Engine thread. NO_MEMORY. */
+ds4_status job_ready(job *j, uint32_t n_vocab, ds4_error *err);
 
 /* Tokens of the history that the slot's sequence has not evaluated. */
 uint32_t job_n_missing(const job *j);

@@ -14,8 +14,9 @@ typedef bool librarian_found_fn(void *user, uint64_t id, kv_plan *plan);
 
 /* `store` NULL: every search is a miss, answered all the same. */
 ds4_status librarian_open(librarian **out, kv_store *store, librarian_found_fn *on_found, void *user, ds4_error *err);
-/* Finishes what was asked, then ends the thread. */
-void librarian_close(librarian *l);
+/* Finishes what was asked, then ends the thread. A disk that does not answer until clock_monotonic_us() is `until_us` keeps
+ * its thread, which calls nobody back any more; see kv_store_close() for the store. NULL is fine. */
+void librarian_close(librarian *l, int64_t until_us);
 
 /* Searches a checkpoint of tokens[0..n) that saves at least min_tokens; copies the tokens. `id` comes back with the
  * answer. Out of memory is a miss. deadline_us as in kv_plan_find(): the answer to a disk that hangs comes when it comes. */
@@ -30,7 +31,8 @@ typedef enum librarian_verdict {
     LIBRARIAN_RELEASE  /* the plan is consumed */
 } librarian_verdict;
 
-/* Errands are run in the order given. `us`: SUCCEED, how long the upload took; CONDEMN, the clean retry. */
+/* Errands are run in the order given: of one plan SUCCEED at most once, SUSPECT at most once, then one that consumes it. Needs
+ * no memory. `us`: SUCCEED, how long the upload took; CONDEMN, the clean retry. */
 void librarian_judge(librarian *l, kv_plan *plan, librarian_verdict verdict, int64_t us, ds4_status why,
                      const char *detail);
 

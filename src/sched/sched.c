@@ -15,7 +15,8 @@ sched_options sched_options_default(void)
                             .max_queue = 0,
                             .prefill_chunk = 512,
                             .prefill_quantum = 128,
-                            .min_cached_tokens = 512,
+                            .min_cached_tokens = 8,
+                            .loop_tokens = 1024,
                             .patience_us = 2 * 1000 * 1000 };
 }
 
@@ -48,7 +49,7 @@ static bool take_answer(sched *s, search *out)
     const int64_t now_us = clock_monotonic_us();
     for (uint32_t i = 0; i < s->options.n_slots; i++) {
         search *q = &s->searches[i];
-        if (!q->id || (!q->answered && now_us < q->until_us))
+        if (!q->id || (!q->answered && !s->out_of_patience && now_us < q->until_us))
             continue;
         if (!q->answered) {
             s->n_late++;
@@ -81,7 +82,7 @@ static void take_messages(sched *s)
         pthread_mutex_unlock(&s->lock);
         if (!any)
             return;
-        if (!done.answered)
+        if (!done.answered && !s->cancel_all)
             log_warning("kv search given up why=deadline: the directory does not answer");
         admit_answer(s, done.job, done.plan);
     }
@@ -139,7 +140,7 @@ static void wait_for_messages(sched *s)
     for (uint32_t i = 0; i < s->options.n_slots; i++)
         if (s->searches[i].id && s->searches[i].until_us < until_us)
             until_us = s->searches[i].until_us;
-    while (!s->poked && !s->inbox_head && !(s->stopping && s->n_open == 0)) {
+    while (!s->poked && !s->inbox_head && s->n_room_answered == s->n_room_asked && !(s->stopping && s->n_open == 0)) {
         if (until_us == INT64_MAX)
             pthread_cond_wait(&s->wake, &s->lock);
         else if (!clock_cond_wait(&s->wake, &s->lock, until_us))
@@ -152,6 +153,7 @@ static void *engine_thread(void *argument)
     sched *s = argument;
     for (;;) {
         take_messages(s);
+        memory_answer(s);
         drop_cancelled(s);
         admit_waiting(s);
         if (step_once(s))
@@ -169,16 +171,17 @@ static void *engine_thread(void *argument)
 
 /* ---------------------------------------------------------------- other threads */
 
-static void free_fields(sched *s)
+static void free_fields(sched *s, int64_t until_us)
 {
     for (uint32_t i = 0; s->slots && i < s->options.n_slots; i++) {
         engine_sequence_free(s->slots[i].sequence);
         if (s->librarian)
             slot_drop_plan(&s->slots[i], s->librarian);
     }
-    librarian_close(s->librarian);
+    librarian_close(s->librarian, until_us);
     pthread_cond_destroy(&s->wake);
     pthread_cond_destroy(&s->idle);
+    pthread_cond_destroy(&s->room_answered);
     pthread_mutex_destroy(&s->lock);
     free(s->slots);
     free(s->work);
@@ -206,6 +209,7 @@ ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_
     pthread_mutex_init(&s->lock, NULL);
     clock_cond_init(&s->wake);
     clock_cond_init(&s->idle);
+    clock_cond_init(&s->room_answered);
     s->slots = calloc(n, sizeof *s->slots);
     s->work = calloc(n, sizeof *s->work);
     s->work_jobs = calloc(n, sizeof *s->work_jobs);
@@ -218,11 +222,31 @@ ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_
     if (status == DS4_OK && pthread_create(&s->thread, NULL, engine_thread, s) != 0)
         status = ds4_fail(err, DS4_ERR_NO_MEMORY, "cannot start the engine thread");
     if (status != DS4_OK) {
-        free_fields(s);
+        free_fields(s, INT64_MAX);
         return status;
     }
     *out = s;
     return DS4_OK;
+}
+
+static uint64_t ask_for_room(sched *s)
+{
+    pthread_mutex_lock(&s->lock);
+    const uint64_t number = ++s->n_room_asked;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    return number;
+}
+
+bool sched_make_room(sched *s)
+{
+    const uint64_t number = ask_for_room(s);
+    pthread_mutex_lock(&s->lock);
+    while (s->n_room_answered < number)
+        pthread_cond_wait(&s->room_answered, &s->lock);
+    const bool found = s->room_found;
+    pthread_mutex_unlock(&s->lock);
+    return found;
 }
 
 ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **out, ds4_error *err)
@@ -235,6 +259,8 @@ ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **o
                         request->n_prompt, s->n_ctx);
     job *j = NULL;
     ds4_status status = job_new(&j, s, request, s->n_vocab, err);
+    if (status == DS4_ERR_NO_MEMORY)
+        ask_for_room(s); /* too late for this request, which must not wait here, but not for the next */
     if (status != DS4_OK)
         return status;
     pthread_mutex_lock(&s->lock);
@@ -303,8 +329,11 @@ void sched_drain(sched *s, int64_t grace_us)
 
 void sched_close(sched *s, int64_t save_us)
 {
+    enum { CLOSE_US = 2000000 };
     if (!s)
         return;
+    const int64_t until_us = clock_monotonic_us() + (save_us > CLOSE_US ? save_us : CLOSE_US);
+    kv_store_hurry(engine_store(s->engine), until_us);
     sched_drain(s, 0);
     pthread_mutex_lock(&s->lock);
     s->save_us = save_us;
@@ -313,7 +342,7 @@ void sched_close(sched *s, int64_t save_us)
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
-    free_fields(s);
+    free_fields(s, until_us);
 }
 
 void sched_get_metrics(sched *s, sched_metrics *out)

@@ -1,4 +1,4 @@
-/* sched/sched.h - the door of the scheduler: requests in, tokens out. It owns the engine thread.
+/* sched/sched.h - public header of the scheduler: requests in, tokens out. It owns the engine thread.
  *
  * One thread steps the engine. Requests are admitted from a bounded queue, matched with what is already computed (a
  * resident sequence, or a checkpoint on disk), prefilled in chunks beside the decoding of others, and retried once from
@@ -20,7 +20,8 @@ typedef struct sched_options {
     uint32_t prefill_chunk;     /* tokens of one prefill slice when nobody decodes */
     uint32_t prefill_quantum;   /* the same while others decode (--mixed-prefill-quantum) */
     uint32_t min_cached_tokens; /* smallest checkpoint worth saving or restoring (--kv-cache-min-tokens) */
-    int64_t patience_us;        /* a search may take half the time of prefilling, but always this long */
+    uint32_t loop_tokens; /* an answer that repeats itself for so many tokens ends (sched/loop.h); UINT32_MAX: never */
+    int64_t patience_us;  /* a search may take half the time of prefilling, but always this long */
 } sched_options;
 
 sched_options sched_options_default(void);
@@ -50,6 +51,7 @@ typedef enum sched_finish {
     SCHED_FINISH_STEERED, /* the owner said finish */
     SCHED_FINISH_LENGTH,  /* max_tokens were generated */
     SCHED_FINISH_CONTEXT, /* the context is full */
+    SCHED_FINISH_LOOP,    /* it repeats itself: `loop_period` tokens again and again */
     SCHED_FINISH_CANCELLED,
     SCHED_FINISH_ERROR /* `status` and `error` say which */
 } sched_finish;
@@ -62,7 +64,9 @@ typedef struct sched_result {
     char error[240];
     uint32_t n_prompt;    /* tokens of the prompt */
     uint32_t n_cached;    /* of these, not evaluated in this request */
+    uint32_t n_written;   /* of the others, given to the store: a later request finds them there */
     uint32_t n_generated; /* tokens given to on_token() */
+    uint32_t loop_period; /* 0 unless finish is LOOP */
     sched_source source;  /* where the cached tokens came from */
     bool retried_clean;   /* a restored state failed and the request was served from a clean one */
     int64_t queue_us, prefill_us, decode_us;
@@ -96,17 +100,22 @@ typedef struct sched_request {
 ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_error *err);
 
 /* Queues a request. Errors: ARGUMENT (empty prompt, prompt longer than the context: text says both numbers),
- * NO_SPACE (queue full), CANCELLED (draining), NO_MEMORY. After DS4_OK on_done() will be called. */
+ * NO_SPACE (queue full), CANCELLED (draining), NO_MEMORY (an idle state is then given up, so that trying again can help).
+ * After DS4_OK on_done() will be called. */
 ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **out, ds4_error *err);
+/* Memory is short: the least recently used idle sequence is freed, after the step that is running. False: there is none.
+ * Waits for the engine thread, so not for callbacks, and not for threads that must not wait. */
+bool sched_make_room(sched *s);
 /* Asks for an early end: on_done() follows soon with CANCELLED (or with the result that came first). The scheduler must
  * still be open. */
 void sched_cancel(sched_ticket *ticket);
-/* Gives the ticket back; any time, also before on_done() (the request then goes on unobserved by its owner's hand). */
+/* Gives the ticket back; any time, also before on_done() (the request keeps running; only the handle is gone). */
 void sched_ticket_release(sched_ticket *ticket);
 
 /* No new requests; running ones end by themselves, or are cancelled after grace_us. Returns when idle. */
 void sched_drain(sched *s, int64_t grace_us);
-/* Saves the frontiers of all resident sequences (bounded by save_us), stops the thread, frees. Drain first. */
+/* Saves the frontiers of all resident sequences (bounded by save_us), stops the threads, frees. Drain first. A disk that
+ * does not answer is left after save_us, or two seconds; what is left then is in the hands of kv_store_close(). */
 void sched_close(sched *s, int64_t save_us);
 
 typedef struct sched_metrics {
@@ -114,7 +123,9 @@ typedef struct sched_metrics {
     uint64_t refused_total, finished_total, cancelled_total, failed_total;
     uint64_t prefill_tokens_total, decode_tokens_total, reused_live_tokens_total, reused_disk_tokens_total;
     uint64_t live_starts_total; /* requests that went on from what an earlier one left in memory */
+    uint64_t loops_total;       /* of the finished ones, those that repeated themselves */
     uint64_t retries_clean_total;
+    uint64_t states_given_up_total;   /* idle sequences freed because memory was short */
     uint64_t searches_given_up_total; /* the directory did not answer in time */
     int64_t prefill_us_total, decode_us_total;
 } sched_metrics;

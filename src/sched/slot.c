@@ -37,6 +37,12 @@ slot *slot_choose(slot *slots, size_t n_slots, const uint32_t *prompt, uint32_t 
     return best ? best : oldest;
 }
 
+void slot_save_displaced(slot *s, const sched_options *options)
+{
+    if (engine_sequence_length(s->sequence) >= options->min_cached_tokens)
+        engine_sequence_save(s->sequence, ENGINE_SAVE_DISPLACED, true);
+}
+
 void slot_drop_plan(slot *s, librarian *l)
 {
     if (!s->plan)

@@ -2,12 +2,12 @@
 #ifndef SCHED_SLOT_H
 #define SCHED_SLOT_H
 
-#include "engine/engine.h"
 #include "sched/librarian.h"
+#include "sched/sched.h"
 
 typedef struct sched_ticket job;
 
-/* Where the checkpoint that a sequence was restored from stands (kvstore specification, section 7). */
+/* What is known of the checkpoint that a sequence was restored from (kvstore specification, section 7). */
 typedef enum plan_stage {
     PLAN_NONE,
     PLAN_TRIAL,  /* in use, nothing computed yet: the intent record is on disk */
@@ -30,6 +30,9 @@ typedef struct slot {
 /* An idle slot for a prompt, or NULL when all are busy. *n_live is how many tokens of the prompt its state can keep
  * (0: it must be reset). A state that can go on wins; then an empty slot; then the least recently used one. */
 slot *slot_choose(slot *slots, size_t n_slots, const uint32_t *prompt, uint32_t n_prompt, uint32_t *n_live);
+
+/* Hands a state that is about to be dropped to the store, if it is long enough to be worth it. */
+void slot_save_displaced(slot *s, const sched_options *options);
 
 /* Gives the plan back without a verdict beyond what its stage says (trial: acquitted) and forgets it. */
 void slot_drop_plan(slot *s, librarian *l);

@@ -13,12 +13,17 @@ enum { LOGPROBS_MAX = 20 };
 
 static void take_token(sched *s, job *j, uint32_t id, const sched_token *token)
 {
-    if (token_list_append(&j->history, id) != DS4_OK) {
+    ds4_status status = DS4_OK;
+    do
+        status = token_list_append(&j->history, id);
+    while (status != DS4_OK && memory_give_up(s));
+    if (status != DS4_OK) {
         finish_job(s, j, SCHED_FINISH_ERROR, DS4_ERR_NO_MEMORY, "no memory for one more token");
         return;
     }
     engine_sampler_note(j->sampler, &id, 1, true);
     j->n_generated++;
+    j->loop_period = loop_note(&j->loop, j->history.ids + j->request.n_prompt, j->n_generated, s->options.loop_tokens);
     if (!j->first_token_us)
         j->first_token_us = clock_monotonic_us();
     j->steer = (sched_steer){ 0 };
@@ -30,6 +35,8 @@ static void take_token(sched *s, job *j, uint32_t id, const sched_token *token)
         finish_job(s, j, SCHED_FINISH_LENGTH, DS4_OK, "");
     else if (j->history.n >= s->n_ctx)
         finish_job(s, j, SCHED_FINISH_CONTEXT, DS4_OK, "");
+    else if (j->loop_period)
+        finish_job(s, j, SCHED_FINISH_LOOP, DS4_OK, "");
 }
 
 /* The whole history is evaluated: choose the next token. */
@@ -153,16 +160,16 @@ static void count_step(sched *s, size_t n, int64_t us)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* The step as a whole failed, so nothing has advanced. One item at a time shows whose fault it was. */
-static void step_alone(sched *s, size_t n)
+/* The step as a whole failed. If its sequences are as they were, one item at a time shows whose fault it was. */
+static void take_step_apart(sched *s, size_t n, const ds4_error *why)
 {
+    const bool again = n > 1 && (why->status == DS4_ERR_ARGUMENT || why->status == DS4_ERR_NO_MEMORY);
     for (size_t i = 0; i < n; i++) {
-        ds4_error err = { 0 };
-        const ds4_status status = engine_step(s->engine, &s->work[i], 1, &err);
-        if (status != DS4_OK) {
-            s->work[i].status = status;
-            s->work[i].error = err;
-        }
+        ds4_error err = *why;
+        if (again && engine_step(s->engine, &s->work[i], 1, &err) == DS4_OK)
+            continue;
+        s->work[i].status = err.status;
+        s->work[i].error = err;
     }
 }
 
@@ -173,15 +180,13 @@ bool step_once(sched *s)
         return false;
     ds4_error err = { 0 };
     const int64_t begin_us = clock_monotonic_us();
-    const ds4_status status = engine_step(s->engine, s->work, n, &err);
+    ds4_status status = DS4_OK;
+    do
+        status = engine_step(s->engine, s->work, n, &err);
+    while (status == DS4_ERR_NO_MEMORY && memory_give_up(s));
     if (status != DS4_OK) {
         log_warning("step failed class=%s items=%zu detail=\"%s\"", ds4_status_word(status), n, err.text);
-        if (n == 1) {
-            s->work[0].status = status;
-            s->work[0].error = err;
-        } else {
-            step_alone(s, n);
-        }
+        take_step_apart(s, n, &err);
     }
     count_step(s, n, clock_monotonic_us() - begin_us);
     for (size_t i = 0; i < n; i++)

@@ -69,6 +69,12 @@ static ds4_status print_head(const answer *a, buffer *b, const char *object)
 
 static const char chunk_object[] = "chat.completion.chunk";
 
+static void print_stop_reason(answer *a, buffer *b)
+{
+    if (a->stop_reason)
+        need(a, buffer_printf(b, ",\"stop_reason\":\"%s\"", a->stop_reason));
+}
+
 /* Sends one chunk. `delta` is the inside of the delta object; `finish` NULL: null. */
 static void send_chunk(answer *a, slice delta, const char *finish)
 {
@@ -85,7 +91,10 @@ static void send_chunk(answer *a, slice delta, const char *finish)
     } else {
         need(a, buffer_append_text(&b, "},\"logprobs\":null,\"finish_reason\":"));
     }
-    need(a, finish ? buffer_printf(&b, "\"%s\"}]", finish) : buffer_append_text(&b, "null}]"));
+    need(a, finish ? buffer_printf(&b, "\"%s\"", finish) : buffer_append_text(&b, "null"));
+    if (finish)
+        print_stop_reason(a, &b);
+    need(a, buffer_append_text(&b, "}]"));
     if (a->include_usage)
         need(a, buffer_append_text(&b, ",\"usage\":null"));
     need(a, buffer_append_text(&b, "}\n\n"));
@@ -225,14 +234,14 @@ static void print_usage(answer *a, buffer *b, const answer_usage *u)
                           "\"completion_tokens_details\":{\"reasoning_tokens\":%u},"
                           "\"prompt_cache_hit_tokens\":%u,\"prompt_cache_miss_tokens\":%u}",
                           (unsigned)r->n_prompt, (unsigned)u->n_completion, (unsigned)(r->n_prompt + u->n_completion),
-                          (unsigned)r->n_cached, (unsigned)fresh, (unsigned)u->n_reasoning, (unsigned)r->n_cached,
-                          (unsigned)fresh));
+                          (unsigned)r->n_cached, (unsigned)r->n_written, (unsigned)u->n_reasoning,
+                          (unsigned)r->n_cached, (unsigned)fresh));
     need(a,
          buffer_printf(b,
                        ",\"timings\":{\"cache_n\":%u,\"prompt_n\":%u,\"prompt_ms\":%.3f,\"prompt_per_second\":%.3f,"
                        "\"predicted_n\":%u,\"predicted_ms\":%.3f,\"predicted_per_second\":%.3f}",
                        (unsigned)r->n_cached, (unsigned)fresh, prompt_ms, prompt_ms > 0 ? fresh / prompt_ms * 1e3 : 0.0,
-                       (unsigned)r->n_generated, decode_ms, decode_ms > 0 ? r->n_generated / decode_ms * 1e3 : 0.0));
+                       (unsigned)u->n_completion, decode_ms, decode_ms > 0 ? u->n_completion / decode_ms * 1e3 : 0.0));
 }
 
 static void end_chunks(answer *a, const char *finish, const answer_usage *usage)
@@ -286,7 +295,9 @@ static void end_whole(answer *a, const char *finish, const answer_usage *usage)
     } else {
         need(a, buffer_append_text(&b, "null"));
     }
-    need(a, buffer_printf(&b, ",\"finish_reason\":\"%s\"}],", finish));
+    need(a, buffer_printf(&b, ",\"finish_reason\":\"%s\"", finish));
+    print_stop_reason(a, &b);
+    need(a, buffer_append_text(&b, "}],"));
     print_usage(a, &b, usage);
     need(a, buffer_append_text(&b, "}\n"));
     if (!a->no_memory)
@@ -297,9 +308,9 @@ static void end_whole(answer *a, const char *finish, const answer_usage *usage)
 void answer_end(answer *a, const char *finish, const answer_usage *usage)
 {
     http_error e;
-    if (a->chunks)
+    if (!a->no_memory && a->chunks)
         end_chunks(a, finish, usage);
-    else
+    else if (!a->no_memory) /* else calls may be missing that `usage` counts */
         end_whole(a, finish, usage);
     if (a->no_memory) {
         refuse_memory(&e);

@@ -19,8 +19,9 @@ typedef struct answer {
     bool chunks, include_usage, want_logprobs;
     stream *st; /* borrowed: the stream owns this */
     /* Engine thread. */
-    bool begun;     /* the first chunk was sent */
-    bool no_memory; /* sticky; nothing half printed is ever sent */
+    bool begun;              /* the first chunk was sent */
+    const char *stop_reason; /* beside finish_reason in the last chunk or the body; NULL: none */
+    bool no_memory;          /* sticky; nothing half printed is ever sent */
     buffer content, reasoning;
     buffer logprobs; /* of a whole body; of the present chunk */
     answer_call *calls;

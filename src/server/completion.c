@@ -4,17 +4,14 @@
 #include "server/answer.h"
 #include "server/messages.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Reasoning over its budget ends where </think> is among the likely tokens, and after so many more in any case (3.7). */
-enum { NEAR_RANK = 3, BUDGET_GRACE = 512 };
 
 typedef struct completion {
     /* Constant once submitted. */
     completion_context context;
-    buffer body;        /* until the request was read */
+    upload body;        /* until the request was read */
     http_error refusal; /* why it cannot run */
     chat_request request;
     token_list prompt;
@@ -35,7 +32,7 @@ static void free_completion(void *owner)
 {
     completion *c = owner;
     answer_free(&c->answer);
-    buffer_free(&c->body);
+    upload_free(&c->body);
     chat_parser_free(c->parser);
     token_list_free(&c->prompt);
     token_list_free(&c->forced);
@@ -78,21 +75,34 @@ bool completion_heartbeat(stream *st, bool event)
 
 /* --- the scheduler's callbacks: engine thread ------------------------------------------------------------------------------- */
 
-/* May `id` come next? Of the grammar of tool blocks. */
+static const token_set *allowed_next(void *user)
+{
+    return chat_parser_allowed(user);
+}
+
 static bool may_follow(void *user, uint32_t id)
 {
     return chat_parser_allows(user, id);
 }
 
-/* Reasoning must leave room for an answer (3.7), and ends where a tool block begins (3.4); a call that must come is opened for
- * the model (4.11). */
+static bool needs_call(const chat_request *r)
+{
+    return r->n_tools > 0 && (r->choice == CHOICE_REQUIRED || r->choice == CHOICE_NAMED);
+}
+
+/* Reasoning must leave room for an answer (3.7), and ends where a tool block begins (3.4) or, if a call must come, where the
+ * model would end its turn; that call is then opened for the model (4.11). */
 static void steer_on(completion *c, sched_steer *steer)
 {
     const server_options *o = c->context.options;
+    const text_tokenizer *t = engine_tokenizer(c->context.engine);
+    steer->choice = (engine_choice){
+        .greedy = chat_parser_wants_greedy(c->parser), .allowed = allowed_next, .allows = may_follow, .user = c->parser
+    };
     if (chat_parser_in_reasoning(c->parser)) {
         const uint32_t used = chat_parser_n_reasoning_tokens(c->parser), max = c->request.max_tokens;
         const uint32_t budget = c->request.think_budget;
-        const bool over = budget && used >= budget, far = over && used - budget >= BUDGET_GRACE;
+        const bool over = budget && used >= budget, far = over && used - budget >= CHAT_BUDGET_GRACE;
         const bool reserve = o->reply_reserve && c->request.has_max_tokens && max > o->reply_reserve &&
                              c->n_generated >= max - o->reply_reserve;
         const bool escape = chat_parser_escapes(c->parser);
@@ -101,15 +111,16 @@ static void steer_on(completion *c, sched_steer *steer)
             ++*c->context.n_escapes;
         }
         steer->force = far || reserve || escape;
-        steer->force_id = text_special_id(engine_tokenizer(c->context.engine), TEXT_THINK_END);
-        if (over)
-            steer->choice = (engine_choice){ .near_id = steer->force_id, .n_near = NEAR_RANK };
+        steer->force_id = text_special_id(t, TEXT_THINK_END);
+        steer->choice.near_id = steer->force_id;
+        steer->choice.n_near = over ? CHAT_BUDGET_RANK : 0;
+        steer->choice.replace = needs_call(&c->request);
+        steer->choice.replaced_id = text_special_id(t, TEXT_EOS);
+        steer->choice.replacement_id = steer->force_id;
     } else if (c->n_forced < c->forced.n) {
+        chat_parser_expect_block(c->parser);
         steer->force = true;
         steer->force_id = c->forced.ids[c->n_forced++];
-    } else {
-        steer->choice =
-            (engine_choice){ .greedy = chat_parser_wants_greedy(c->parser), .allows = may_follow, .user = c->parser };
     }
 }
 
@@ -167,14 +178,18 @@ static void on_token(void *user, const sched_token *token, sched_steer *steer)
 
 /* --- the end --------------------------------------------------------------------------------------------------------------------- */
 
-static void log_end(const completion *c, const sched_result *r, const char *finish)
+static void log_end(const completion *c, const sched_result *r, const char *finish, uint32_t n_completion)
 {
     static const char *const sources[] = { "none", "live", "disk" };
-    log_info(
-        "request done id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs decode=%.3fs%s%s",
-        c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached, sources[r->source],
-        (unsigned)r->n_generated, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6, (double)r->decode_us / 1e6,
-        r->retried_clean ? " retried=clean" : "", c->request.effort_lowered ? " effort=high requested=max" : "");
+    char loop[40] = "";
+    if (r->loop_period)
+        snprintf(loop, sizeof loop, " why=loop period=%u", (unsigned)r->loop_period);
+    log_info("request done request=%s id=%s finish=%s prompt=%u cached=%u source=%s gen=%u queue=%.3fs prefill=%.3fs "
+             "decode=%.3fs%s%s%s",
+             c->st->request_id, c->answer.id + 9, finish, (unsigned)r->n_prompt, (unsigned)r->n_cached,
+             sources[r->source], (unsigned)n_completion, (double)r->queue_us / 1e6, (double)r->prefill_us / 1e6,
+             (double)r->decode_us / 1e6, loop, r->retried_clean ? " retried=clean" : "",
+             c->request.effort_lowered ? " effort=high requested=max" : "");
 }
 
 static const char *finish_word(completion *c, const sched_result *r, http_error *e)
@@ -197,10 +212,10 @@ static const char *finish_word(completion *c, const sched_result *r, http_error 
     case CHAT_OUTCOME_TOOL_CALLS: return "tool_calls";
     case CHAT_OUTCOME_LENGTH: return "length";
     case CHAT_OUTCOME_BROKEN:
-        if (!c->request.stream)
-            return "stop"; /* the calls that were completed are in the answer */
-        refuse(e, 500, "internal_error", NULL, "the model wrote a tool call that cannot be understood");
-        return "error";
+        ++*c->context.n_broken_calls;
+        refuse(e, 500, "broken_tool_call", NULL,
+               "the model wrote a tool call that cannot be read; nothing of this answer may be executed");
+        return "broken_tool_call";
     default: return "stop";
     }
 }
@@ -215,29 +230,24 @@ static void on_done(void *user, const sched_result *r)
                                  .n_completion = r->n_generated - (c->verdict == CHAT_STOP_EOS && r->n_generated > 0),
                                  .n_reasoning = chat_parser_n_reasoning_tokens(c->parser),
                                  .n_calls = chat_parser_n_calls(c->parser) };
+    if (r->finish == SCHED_FINISH_LOOP)
+        c->answer.stop_reason = "loop";
     if (e.status)
         answer_fail(&c->answer, &e);
     else
         answer_end(&c->answer, finish, &usage);
-    log_end(c, r, finish);
+    log_end(c, r, finish, usage.n_completion);
     stream_end(c->st);
     stream_drop(c->st); /* the scheduler's reference */
 }
 
 /* --- the beginning ---------------------------------------------------------------------------------------------------------------- */
 
-static bool refuse_length(const completion *c, const char *least, size_t n_tokens, http_error *e)
+static bool refuse_length(const completion *c, bool at_least, size_t n_tokens, http_error *e)
 {
     const engine_about *about = engine_get_about(c->context.engine);
     const uint32_t n_ctx = about->n_ctx;
-    refuse(e, 400, "context_length_exceeded", "messages",
-           "this conversation has %s%zu tokens, and the context holds %u: shorten it%s", least, n_tokens,
-           (unsigned)n_ctx,
-           !about->n_ctx_trained || n_ctx < about->n_ctx_trained ? ", or start the server with a larger --ctx" : "");
-    e->has_context = true;
-    e->n_prompt_tokens = n_tokens < UINT32_MAX ? (uint32_t)n_tokens : UINT32_MAX;
-    e->n_ctx = n_ctx;
-    return false;
+    return refuse_context(e, n_tokens, at_least, n_ctx, !about->n_ctx_trained || n_ctx < about->n_ctx_trained);
 }
 
 /* No token is longer than the longest. So what is far too long is known without a tokenisation, which takes a second
@@ -272,10 +282,11 @@ static bool render(completion *c, chat_rendered *about, http_error *e)
         status = text_encode_spans(engine_tokenizer(c->context.engine), &spans, &c->prompt, &err);
     text_spans_free(&spans);
     if (hopeless)
-        return refuse_length(c, "at least ", n_least, e);
+        return refuse_length(c, true, n_least, e);
     return status == DS4_OK || refuse_status(e, status, err.text);
 }
 
+/* tool_choice "none" leaves the tools in the prompt, whose beginning stays the same, and forbids their blocks (2.4). */
 static bool allows_calls(const chat_request *r)
 {
     return r->n_tools > 0 && r->choice != CHOICE_NONE;
@@ -303,26 +314,8 @@ static bool prepare_opening(completion *c, http_error *e)
     if (status == DS4_OK)
         status = text_encode_spans(engine_tokenizer(c->context.engine), &spans, &c->forced, NULL);
     text_spans_free(&spans);
-    c->n_forced = r->choice == CHOICE_REQUIRED || r->choice == CHOICE_NAMED ? 0 : c->forced.n;
+    c->n_forced = needs_call(r) ? 0 : c->forced.n;
     return status == DS4_OK || refuse_memory(e);
-}
-
-/* tool_choice "none" leaves the tools in the prompt, whose beginning stays the same, and forbids the token of their blocks
- * (2.4). */
-static bool forbid_calls(chat_request *r, uint32_t mark, http_error *e)
-{
-    const uint32_t n = r->sampling.n_biases;
-    if (r->n_tools == 0 || r->choice != CHOICE_NONE)
-        return true;
-    engine_bias *biases = arena_alloc_array(&r->memory, n + 1, sizeof *biases);
-    if (!biases)
-        return refuse_memory(e);
-    if (n)
-        memcpy(biases, r->sampling.biases, n * sizeof *biases);
-    biases[n] = (engine_bias){ mark, -INFINITY };
-    r->sampling.biases = biases;
-    r->sampling.n_biases = n + 1;
-    return true;
 }
 
 /* Where a later request will probably leave this prompt: before the last user turn, and before the last token, which
@@ -345,7 +338,7 @@ static bool submit(completion *c, http_error *e)
     sched_ticket *ticket = NULL;
     ds4_error err = { 0 };
     if (c->prompt.n >= n_ctx)
-        return refuse_length(c, "", c->prompt.n, e);
+        return refuse_length(c, false, c->prompt.n, e);
     sched_request request = { .prompt = c->prompt.ids,
                               .n_prompt = (uint32_t)c->prompt.n,
                               .anchors = c->anchors,
@@ -381,9 +374,9 @@ static bool read_request(completion *c, http_error *e)
     const completion_context *context = &c->context;
     const engine_about *about = engine_get_about(context->engine);
     chat_rendered rendered = { 0 };
-    bool good = request_read(&c->request, buffer_slice(&c->body), context->options, about->n_ctx, about->n_vocab, e) &&
-                forbid_calls(&c->request, text_special_id(engine_tokenizer(context->engine), TEXT_DSML), e) &&
-                render(c, &rendered, e) && prepare_opening(c, e);
+    bool good =
+        request_read(&c->request, buffer_slice(&c->body.bytes), context->options, about->n_ctx, about->n_vocab, e) &&
+        render(c, &rendered, e) && request_settle(&c->request, e) && prepare_opening(c, e);
     if (good && c->n_forced < c->forced.n && !rendered.thinking_open) {
         c->in_prompt = true;
         good = token_list_append_all(&c->prompt, c->forced.ids, c->forced.n) == DS4_OK || refuse_memory(e);
@@ -393,6 +386,7 @@ static bool read_request(completion *c, http_error *e)
         const chat_parser_options options = { .thinking_open = rendered.thinking_open,
                                               .allow_tools = allows_calls(&c->request),
                                               .grammar = !context->options->no_grammar,
+                                              .repair = context->options->tool_repair,
                                               .one_call = one_call(&c->request),
                                               .profile = context->options->profile,
                                               .tools = named ? named : c->request.tools,
@@ -405,12 +399,31 @@ static bool read_request(completion *c, http_error *e)
     return good;
 }
 
+/* Undoes read_request(), but for the body. */
+static void forget_request(completion *c)
+{
+    chat_parser_free(c->parser);
+    c->parser = NULL;
+    token_list_free(&c->prompt);
+    token_list_free(&c->forced);
+    request_free(&c->request);
+    c->in_prompt = false;
+    c->refusal = (http_error){ 0 };
+}
+
 void completion_prepare(stream *st)
 {
     completion *c = st->owner;
     answer *a = &c->answer;
-    read_request(c, &c->refusal);
-    buffer_free(&c->body);
+    bool good = read_request(c, &c->refusal);
+    /* Idle conversations are given up before a request fails for want of memory. */
+    while (!good && c->refusal.no_memory && sched_make_room(c->context.sched)) {
+        forget_request(c);
+        good = read_request(c, &c->refusal);
+    }
+    upload_free(&c->body);
+    if (!good)
+        request_free(&c->request);
     a->model = c->request.model.size ? c->request.model : slice_of(c->context.model_name);
     a->chunks = c->request.stream;
     a->include_usage = c->request.include_usage;
@@ -428,19 +441,21 @@ bool completion_submit(stream *st, http_error *e)
     return submit(c, e);
 }
 
-stream *completion_new(const completion_context *context, buffer *body)
+stream *completion_new(const completion_context *context, upload *taken, const char *request_id)
 {
     completion *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     c->context = *context;
-    c->body = *body;
-    *body = (buffer){ 0 };
+    c->body = *taken;
+    *taken = (upload){ 0 };
     answer_name(&c->answer);
     c->answer.fingerprint = context->fingerprint;
     c->answer.tokenizer = engine_tokenizer(context->engine);
     stream *st = stream_new((size_t)context->options->output_bytes_max, c, free_completion);
-    if (st)
+    if (st) {
         c->answer.st = c->st = st;
+        snprintf(st->request_id, sizeof st->request_id, "%s", request_id);
+    }
     return st;
 }

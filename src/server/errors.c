@@ -18,6 +18,21 @@ bool refuse(http_error *e, int status, const char *code, const char *param, cons
     return false;
 }
 
+/* No field of the answer says "shorten and try again" to every client: they search the message for the phrases of the servers
+ * that they know. tests/server/test_errors.c holds the phrases. */
+bool refuse_context(http_error *e, size_t n_tokens, bool at_least, uint32_t n_ctx, bool may_grow)
+{
+    refuse(e, 400, "context_length_exceeded", "messages",
+           "prompt is too long: %zu tokens > %u maximum%s. This model's maximum context length is %u tokens, and the "
+           "request exceeds the context window. Please reduce the length of the messages%s",
+           n_tokens, (unsigned)n_ctx, at_least ? " (at least; it was not counted to its end)" : "", (unsigned)n_ctx,
+           may_grow ? ", or start the server with a larger --ctx" : "");
+    e->has_context = true;
+    e->n_prompt_tokens = n_tokens < UINT32_MAX ? (uint32_t)n_tokens : UINT32_MAX;
+    e->n_ctx = n_ctx;
+    return false;
+}
+
 bool refuse_status(http_error *e, ds4_status status, const char *text)
 {
     switch (status) {
@@ -29,6 +44,7 @@ bool refuse_status(http_error *e, ds4_status status, const char *text)
         refuse(e, 503, "shutting_down", NULL, "%s", text);
         e->retry_after_s = 5;
         return false;
+    case DS4_ERR_NO_MEMORY: return refuse_memory(e);
     case DS4_ERR_ARGUMENT: return refuse(e, 400, "invalid_value", "messages", "%s", text);
     default: return refuse(e, 500, "internal_error", NULL, "%s (%s)", text, ds4_status_word(status));
     }
@@ -36,7 +52,10 @@ bool refuse_status(http_error *e, ds4_status status, const char *text)
 
 bool refuse_memory(http_error *e)
 {
-    return refuse(e, 500, "internal_error", NULL, "not enough memory for this request");
+    refuse(e, 503, "overloaded", NULL, "not enough memory for this request now; try again later");
+    e->retry_after_s = 5;
+    e->no_memory = true;
+    return false;
 }
 
 static const char *type_of(const http_error *e)

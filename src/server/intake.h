@@ -8,7 +8,8 @@
 
 typedef struct intake intake;
 
-ds4_status intake_open(intake **out, ds4_error *err);
+/* `long_bodies`: memory goes back to the system after each of them. */
+ds4_status intake_open(intake **out, bool long_bodies, ds4_error *err);
 /* Ends the thread after the request that it reads; those that still wait are dropped. NULL is fine. */
 void intake_close(intake *in);
 /* MHD thread. Holds a reference until the request was read (completion_prepare()). */

@@ -5,15 +5,6 @@
 
 /* The last stands for all others. */
 static const int statuses[STATUSES] = { 200, 204, 400, 401, 403, 404, 405, 413, 415, 429, 500, 503, 0 };
-static const char *const endpoints[ENDPOINTS] = {
-    [ENDPOINT_NONE] = "other",
-    [ENDPOINT_ROOT] = "/",
-    [ENDPOINT_CHAT] = "/v1/chat/completions",
-    [ENDPOINT_MODELS] = "/v1/models",
-    [ENDPOINT_MODEL] = "/v1/models/{id}",
-    [ENDPOINT_HEALTH] = "/health",
-    [ENDPOINT_METRICS] = "/metrics",
-};
 
 void metrics_count(metrics *m, endpoint where, int status)
 {
@@ -67,9 +58,10 @@ static void print_requests(printer *p, metrics *m)
             if (!n)
                 continue;
             if (statuses[i])
-                snprintf(labels, sizeof labels, "{endpoint=\"%s\",status=\"%d\"}", endpoints[e], statuses[i]);
+                snprintf(labels, sizeof labels, "{endpoint=\"%s\",status=\"%d\"}", route_name((endpoint)e),
+                         statuses[i]);
             else
-                snprintf(labels, sizeof labels, "{endpoint=\"%s\",status=\"other\"}", endpoints[e]);
+                snprintf(labels, sizeof labels, "{endpoint=\"%s\",status=\"other\"}", route_name((endpoint)e));
             sample(p, "requests_total", labels, (double)n);
         }
     count(p, "disconnected_total", "Clients that went away, or stopped reading, before their answer was complete.",
@@ -78,12 +70,14 @@ static void print_requests(printer *p, metrics *m)
           (double)m->escapes);
 }
 
-static void print_work(printer *p, const sched_metrics *m)
+/* The scheduler counts an answer whose tool call broke as done. */
+static void print_work(printer *p, const sched_metrics *m, uint64_t n_broken_calls)
 {
     gauge(p, "active_requests", "Requests that are computed now.", (double)m->n_running);
     gauge(p, "queued_requests", "Requests that wait for a sequence.", (double)m->n_queued);
     head(p, "requests_finished_total", "counter", "Requests by how they ended.");
-    sample(p, "requests_finished_total", "{reason=\"done\"}", (double)m->finished_total);
+    sample(p, "requests_finished_total", "{reason=\"done\"}", (double)(m->finished_total - n_broken_calls));
+    sample(p, "requests_finished_total", "{reason=\"broken_tool_call\"}", (double)n_broken_calls);
     sample(p, "requests_finished_total", "{reason=\"cancelled\"}", (double)m->cancelled_total);
     sample(p, "requests_finished_total", "{reason=\"failed\"}", (double)m->failed_total);
     sample(p, "requests_finished_total", "{reason=\"refused\"}", (double)m->refused_total);
@@ -99,6 +93,9 @@ static void print_work(printer *p, const sched_metrics *m)
     count(p, "decode_seconds_total", "Time of the engine spent on answers.", (double)m->decode_us_total / 1e6);
     count(p, "retries_clean_total", "Requests begun again from a clean state after an error on a reused one.",
           (double)m->retries_clean_total);
+    count(p, "loops_ended_total", "Answers that were ended because they repeated themselves.", (double)m->loops_total);
+    count(p, "idle_states_given_up_total", "Resident conversations freed because memory was short.",
+          (double)m->states_given_up_total);
     count(p, "kv_search_given_up_total", "Searches of the store that took longer than a prefill may wait.",
           (double)m->searches_given_up_total);
 }
@@ -130,6 +127,7 @@ static void print_trust(printer *p, const kv_metrics *m)
     sample(p, "kv_retry_clean_total", "{outcome=\"guilty\"}", (double)m->retry_clean_guilty_total);
     sample(p, "kv_retry_clean_total", "{outcome=\"acquitted\"}", (double)m->retry_clean_acquitted_total);
     count(p, "kv_poisoned_total", "Verdicts on objects.", (double)m->poisoned_total);
+    gauge(p, "kv_intents", "Checkpoints on trial: being read, or used and not yet proven.", (double)m->intents);
     gauge(p, "kv_poison_records", "Verdicts on file.", (double)m->poison_records);
     gauge(p, "kv_breaker_open", "1: too many verdicts, nothing is restored for a while.", m->breaker_open);
 }
@@ -164,15 +162,31 @@ static void print_writes(printer *p, const kv_metrics *m)
     gauge(p, "kv_available", "1: the directory is there.", m->available);
 }
 
-ds4_status metrics_print(metrics *m, const completion_context *c, size_t n_reading, buffer *out)
+static void print_connections(printer *p, const metrics_now *now)
+{
+    char labels[64];
+    gauge(p, "connections", "Open connections.", (double)now->connections.n_open);
+    head(p, "connections_cut_total", "counter", "Connections cut off before their request was complete, by reason.");
+    for (int i = 0; i < CUTS; i++) {
+        snprintf(labels, sizeof labels, "{why=\"%s\"}", cut_word((cut)i));
+        sample(p, "connections_cut_total", labels, (double)now->connections.n_cut[i]);
+    }
+    gauge(p, "reading_requests", "Requests that are being parsed and tokenised, or wait for it.",
+          (double)now->n_reading);
+    gauge(p, "long_body_bytes", "Bytes of long request bodies that are received or wait to be read.",
+          (double)now->long_body_bytes);
+}
+
+ds4_status metrics_print(metrics *m, const completion_context *c, const metrics_now *now, buffer *out)
 {
     printer p = { out, DS4_OK };
     char labels[64];
     sched_metrics work;
+    const uint64_t n_broken_calls = m->broken_calls; /* read first: never more than the scheduler knows */
     sched_get_metrics(c->sched, &work);
     print_requests(&p, m);
-    gauge(&p, "reading_requests", "Requests that are being parsed and tokenised, or wait for it.", (double)n_reading);
-    print_work(&p, &work);
+    print_connections(&p, now);
+    print_work(&p, &work, n_broken_calls);
     if (engine_store(c->engine)) {
         kv_metrics kv;
         kv_store_metrics(engine_store(c->engine), &kv);

@@ -3,17 +3,8 @@
 #define SERVER_METRICS_H
 
 #include "server/completion.h"
-
-typedef enum endpoint {
-    ENDPOINT_NONE, /* a path that we do not have */
-    ENDPOINT_ROOT,
-    ENDPOINT_CHAT,
-    ENDPOINT_MODELS,
-    ENDPOINT_MODEL,
-    ENDPOINT_HEALTH,
-    ENDPOINT_METRICS,
-    ENDPOINTS
-} endpoint;
+#include "server/connections.h"
+#include "server/routes.h"
 
 enum { STATUSES = 13 };
 
@@ -21,12 +12,20 @@ enum { STATUSES = 13 };
 typedef struct metrics {
     _Atomic uint64_t requests[ENDPOINTS][STATUSES];
     _Atomic uint64_t disconnected;
-    _Atomic uint64_t escapes; /* completion_context.n_escapes */
+    _Atomic uint64_t escapes;      /* completion_context.n_escapes */
+    _Atomic uint64_t broken_calls; /* completion_context.n_broken_calls */
 } metrics;
 
 /* One answer. Any thread. */
 void metrics_count(metrics *m, endpoint where, int status);
-/* Appends the page. `n_reading`: requests that are not tokenised yet. Any thread. */
-ds4_status metrics_print(metrics *m, const completion_context *c, size_t n_reading, buffer *out);
+/* What the HTTP side is doing. */
+typedef struct metrics_now {
+    size_t n_reading; /* requests that are not tokenised yet */
+    size_t long_body_bytes;
+    connections_counts connections;
+} metrics_now;
+
+/* Appends the page. Any thread. */
+ds4_status metrics_print(metrics *m, const completion_context *c, const metrics_now *now, buffer *out);
 
 #endif

@@ -8,12 +8,12 @@
 
 static const char *const fixed_names[] = { "deepseek-chat", "deepseek-reasoner" };
 
-static ds4_status print_model(const completion_context *c, const char *id, buffer *out)
+static ds4_status print_model(const completion_context *c, slice id, buffer *out)
 {
     const engine_about *a = engine_get_about(c->engine);
     ds4_status status = buffer_append_text(out, "{\"id\":");
     if (status == DS4_OK)
-        status = json_write_string(out, slice_of(id));
+        status = json_write_string(out, id);
     if (status == DS4_OK)
         status = buffer_append_text(out, ",\"object\":\"model\",\"type\":\"model\",\"created\":0,"
                                          "\"created_at\":\"1970-01-01T00:00:00Z\",\"owned_by\":\"ds4\",\"name\":");
@@ -31,7 +31,7 @@ static ds4_status print_model(const completion_context *c, const char *id, buffe
             "\"n_vocab\":%u,\"n_params\":%" PRIu64 ",\"size\":%" PRIu64 "},\"prompt_profile\":\"%s\","
             "\"supported_parameters\":[\"max_tokens\",\"temperature\",\"top_p\",\"top_k\",\"min_p\",\"seed\","
             "\"stop\",\"tools\",\"tool_choice\",\"reasoning_effort\",\"logprobs\",\"top_logprobs\","
-            "\"logit_bias\",\"response_format\"]}",
+            "\"logit_bias\"]}",
             a->n_ctx, a->n_ctx, a->n_ctx, c->options->max_tokens < a->n_ctx ? c->options->max_tokens : a->n_ctx,
             a->n_ctx, a->n_ctx_trained, a->n_vocab, a->n_params, a->n_bytes, chat_profile_name(c->options->profile));
     return status;
@@ -41,18 +41,18 @@ ds4_status page_models(const completion_context *c, buffer *out)
 {
     ds4_status status = buffer_append_text(out, "{\"object\":\"list\",\"data\":[");
     if (status == DS4_OK)
-        status = print_model(c, c->model_name, out);
+        status = print_model(c, slice_of(c->model_name), out);
     for (size_t i = 0; status == DS4_OK && i < c->options->n_model_names; i++) {
         if (slice_equal(slice_of(c->options->model_names[i]), slice_of(c->model_name)))
             continue;
         status = buffer_append_byte(out, ',');
         if (status == DS4_OK)
-            status = print_model(c, c->options->model_names[i], out);
+            status = print_model(c, slice_of(c->options->model_names[i]), out);
     }
     for (size_t i = 0; status == DS4_OK && i < 2; i++) {
         status = buffer_append_byte(out, ',');
         if (status == DS4_OK)
-            status = print_model(c, fixed_names[i], out);
+            status = print_model(c, slice_of(fixed_names[i]), out);
     }
     if (status == DS4_OK)
         status = buffer_append_text(out, "],\"has_more\":false,\"first_id\":");
@@ -69,7 +69,7 @@ ds4_status page_model(const completion_context *c, slice id, buffer *out)
         known = known || slice_equal(id, slice_of(c->options->model_names[i]));
     if (!known)
         return DS4_ERR_NOT_FOUND;
-    const ds4_status status = print_model(c, id.data, out); /* a 0 follows: it is the end of the URL */
+    const ds4_status status = print_model(c, id, out);
     return status == DS4_OK ? buffer_append_byte(out, '\n') : status;
 }
 

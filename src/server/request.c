@@ -3,7 +3,10 @@
 #include "server/fields.h"
 #include "server/messages.h"
 
+#include <stdio.h>
 #include <string.h>
+
+enum { MEMORY_MAX_LEAST = 64 << 20 };
 
 /* --- sampling ------------------------------------------------------------------------------------------------------------ */
 
@@ -66,7 +69,7 @@ static bool read_sampling(chat_request *r, uint32_t n_vocab, http_error *e)
     int64_t top_k = 0;
     *s = engine_sampling_default();
     hash_random(&s->seed, sizeof s->seed);
-    if (!read_seed(r, e) || !field_real(r->body, "temperature", 0, 2, &s->temperature, e) ||
+    if (!read_seed(r, e) || !field_real(r->body, "temperature", 0, ENGINE_TEMPERATURE_MAX, &s->temperature, e) ||
         !field_real(r->body, "top_p", 0, 1, &s->top_p, e) || !field_int(r->body, "top_k", -1, INT32_MAX, &top_k, e) ||
         !field_real(r->body, "min_p", 0, 1, &s->min_p, e) ||
         !field_real(r->body, "presence_penalty", -2, 2, &s->presence_penalty, e) ||
@@ -78,12 +81,14 @@ static bool read_sampling(chat_request *r, uint32_t n_vocab, http_error *e)
     return read_biases(r, n_vocab, e);
 }
 
-/* Client sampling does not count while the model thinks, as with the hosted API; protocol 5.2. */
+/* Client sampling does not count while the model thinks, as with the hosted API; protocol 5.2. But who asks for temperature 0
+ * wants the same answer every time, and gets it. */
 static void settle_sampling(chat_request *r, const server_options *o)
 {
     if (r->mode == CHAT_THINK_NONE || o->honor_sampling || r->honor_sampling)
         return;
     engine_sampling fixed = engine_sampling_default();
+    fixed.temperature = r->sampling.temperature == 0 ? 0 : fixed.temperature;
     fixed.seed = r->sampling.seed;
     fixed.biases = r->sampling.biases;
     fixed.n_biases = r->sampling.n_biases;
@@ -173,11 +178,48 @@ static bool read_effort(chat_request *r, slice *effort, http_error *e)
            refuse(e, 400, "invalid_type", "reasoning_effort", "reasoning_effort must be a word or a number");
 }
 
+/* The limit of reasoning in all the ways in which clients write it: tokens; 0: no reasoning; -1: no limit. The smallest counts.
+ * UINT32_MAX means that the request leaves it open. */
+static bool read_budget(chat_request *r, const json_value *kwargs, int64_t *budget, http_error *e)
+{
+    const json_value *thinking = json_member(r->body, "thinking"), *reasoning = json_member(r->body, "reasoning");
+    const struct {
+        const json_value *object;
+        const char *name, *path;
+    } fields[] = { { r->body, "thinking_budget", "thinking_budget" },
+                   { r->body, "thinking_token_budget", "thinking_token_budget" },
+                   { r->body, "reasoning_budget", "reasoning_budget" },
+                   { thinking, "budget_tokens", "thinking.budget_tokens" },
+                   { reasoning, "max_tokens", "reasoning.max_tokens" },
+                   { kwargs, "thinking_budget", "chat_template_kwargs.thinking_budget" } };
+    *budget = UINT32_MAX;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        int64_t n = INT64_MAX;
+        if (!field_int(fields[i].object, fields[i].name, -1, BUDGET_MAX, &n, e)) {
+            snprintf(e->param, sizeof e->param, "%s", fields[i].path);
+            return false;
+        }
+        if (n == -1 && *budget == UINT32_MAX)
+            *budget = -1;
+        else if (n >= 0 && n <= BUDGET_MAX && (*budget < 0 || n < *budget))
+            *budget = n;
+    }
+    return true;
+}
+
+/* Without a word from the request or the operator: half of the context at most, so that an answer fits, too; and below effort
+ * max no more than somebody would want to wait for. */
+static uint32_t default_budget(const chat_request *r, uint32_t n_ctx)
+{
+    const uint32_t half = n_ctx / 2 ? n_ctx / 2 : 1;
+    return r->mode != CHAT_THINK_MAX && half > CHAT_BUDGET_DEFAULT ? CHAT_BUDGET_DEFAULT : half;
+}
+
 static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_ctx, http_error *e)
 {
     const json_value *kwargs;
     int on = -1;
-    int64_t budget = o->think_budget;
+    int64_t budget;
     slice effort = { "", 0 };
     if (!field_object(r->body, "chat_template_kwargs", &kwargs, e) ||
         !read_switch(json_member(kwargs, "enable_thinking"), "chat_template_kwargs.enable_thinking", &on, e) ||
@@ -185,9 +227,10 @@ static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_c
         !read_switch(json_member(r->body, "enable_thinking"), "enable_thinking", &on, e) ||
         !read_switch(json_member(r->body, "think"), "think", &on, e) ||
         !read_switch(json_member(r->body, "thinking"), "thinking", &on, e) || !read_effort(r, &effort, e) ||
-        !field_int(json_member(r->body, "thinking"), "budget_tokens", 1, UINT32_MAX, &budget, e))
+        !read_budget(r, kwargs, &budget, e))
         return false;
-    r->think_budget = (uint32_t)budget;
+    if (budget == 0)
+        on = 0;
     const bool said = effort.size > 0;
     if (!said && o->effort)
         effort = slice_of(o->effort);
@@ -207,6 +250,12 @@ static bool read_thinking(chat_request *r, const server_options *o, uint32_t n_c
         r->mode = CHAT_THINK_HIGH;
         r->effort_lowered = true;
     }
+    if (budget != UINT32_MAX)
+        r->think_budget = budget > 0 ? (uint32_t)budget : 0;
+    else if (o->think_budget)
+        r->think_budget = o->think_budget == SERVER_NO_BUDGET ? 0 : o->think_budget;
+    else
+        r->think_budget = default_budget(r, n_ctx);
     return true;
 }
 
@@ -226,6 +275,15 @@ static bool read_format(chat_request *r, http_error *e)
     if (!slice_equal(type, SLICE("json_object")) && !slice_equal(type, SLICE("json_schema")))
         return refuse(e, 400, "invalid_value", "response_format",
                       "response_format.type '%.40s' is not text, json_object or json_schema", type.data);
+    const json_value *schema;
+    bool strict = false;
+    if (!field_object(format, "json_schema", &schema, e) || !field_bool(schema, "strict", &strict, e))
+        return false;
+    if (strict)
+        return refuse(
+            e, 400, "unsupported_parameter", "response_format",
+            "response_format.json_schema.strict: true is not supported: the schema is told to the model, but its "
+            "answer is not held to it; leave strict out, and check the answer");
     if (json_print_python(format, &printed) != DS4_OK) {
         buffer_free(&printed);
         return refuse_memory(e);
@@ -238,12 +296,54 @@ static bool read_model(chat_request *r, const server_options *o, http_error *e)
 {
     if (!field_string(r->body, "model", &r->model, e))
         return false;
+    if (r->model.size > MODEL_BYTES_MAX) /* it is echoed in every chunk */
+        return refuse(e, 400, "invalid_value", "model", "model may have at most %d bytes (got %zu)", MODEL_BYTES_MAX,
+                      r->model.size);
     if (!o->strict_model || r->model.size == 0)
         return true;
     bool known = slice_equal(r->model, SLICE("deepseek-chat")) || slice_equal(r->model, SLICE("deepseek-reasoner"));
     for (size_t i = 0; i < o->n_model_names; i++)
         known = known || slice_equal(r->model, slice_of(o->model_names[i]));
     return known || refuse(e, 404, "model_not_found", "model", "the model '%.100s' is not served here", r->model.data);
+}
+
+/* Is nothing asked for? Some clients send every field that they know, empty. */
+static bool is_blank(const json_value *value)
+{
+    slice text;
+    bool on;
+    if (json_string(value, &text))
+        return text.size == 0;
+    if (json_bool(value, &on))
+        return !on;
+    return json_is_null(value) ||
+           ((json_kind_of(value) == JSON_ARRAY || json_kind_of(value) == JSON_OBJECT) && json_count(value) == 0);
+}
+
+/* The fields with which other servers hold an answer to a grammar. Who sends one relies on it. */
+static bool read_grammars(const chat_request *r, http_error *e)
+{
+    static const char *const names[] = { "grammar",
+                                         "guided_json",
+                                         "guided_regex",
+                                         "guided_choice",
+                                         "guided_grammar",
+                                         "structured_outputs",
+                                         "ebnf",
+                                         "regex",
+                                         "json_schema",
+                                         "structural_tag",
+                                         "guided_decoding",
+                                         "format",
+                                         "guided_whitespace_pattern" };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (!is_blank(json_member(r->body, names[i])))
+            return refuse(
+                e, 400, "unsupported_parameter", names[i],
+                "%s is not supported: this server cannot hold an answer to a grammar; describe the form in the "
+                "prompt, or use response_format, which does that",
+                names[i]);
+    return true;
 }
 
 /* What would change the answer and is not there is refused, never ignored. */
@@ -280,24 +380,91 @@ static bool read_switches(chat_request *r, http_error *e)
     return true;
 }
 
+/* What the tree, and the lists beside it, may take: a few times the longest body. Ordinary requests stay under twice theirs. */
+static size_t memory_max(const server_options *o)
+{
+    const uint64_t most = 4 * o->body_bytes_max;
+    return most > MEMORY_MAX_LEAST ? (size_t)most : MEMORY_MAX_LEAST;
+}
+
+static bool refuse_values(const server_options *o, http_error *e)
+{
+    return refuse(e, 413, "request_too_large", NULL, "the body holds too many values: they take more than %zu MiB",
+                  memory_max(o) >> 20);
+}
+
 bool request_read(chat_request *r, slice body, const server_options *o, uint32_t n_ctx, uint32_t n_vocab, http_error *e)
 {
     ds4_error err = { 0 };
-    *r = (chat_request){ 0 };
+    *r = (chat_request){ .memory.size_max = memory_max(o) };
     *e = (http_error){ 0 };
-    const ds4_status status = json_parse(&r->body, body, NULL, &err);
+    const ds4_status status = json_parse_bounded(&r->body, body, memory_max(o), NULL, &err);
     if (status == DS4_ERR_NO_MEMORY)
         return refuse_memory(e);
+    if (status == DS4_ERR_NO_SPACE)
+        return refuse_values(o, e);
     if (status != DS4_OK)
         return refuse(e, 400, "invalid_json", NULL, "the body is not valid JSON: %s", err.text);
     if (json_kind_of(r->body) != JSON_OBJECT)
         return refuse(e, 400, "invalid_json", NULL, "the body must be a JSON object (got %s)",
                       json_kind_name(json_kind_of(r->body)));
     if (!read_model(r, o, e) || !messages_read(r, e) || !tools_read(r, e) || !read_format(r, e) ||
-        !read_unsupported(r, e) || !read_switches(r, e) || !read_limits(r, o, e) || !read_stops(r, e) ||
-        !read_thinking(r, o, n_ctx, e) || !read_sampling(r, n_vocab, e))
-        return false;
+        !read_unsupported(r, e) || !read_grammars(r, e) || !read_switches(r, e) || !read_limits(r, o, e) ||
+        !read_stops(r, e) || !read_thinking(r, o, n_ctx, e) || !read_sampling(r, n_vocab, e))
+        return r->memory.over ? refuse_values(o, e) : false;
     settle_sampling(r, o);
+    return true;
+}
+
+/* --- what stays -------------------------------------------------------------------------------------------------------- */
+
+static bool keep(arena *to, slice *text)
+{
+    if (text->size)
+        *text = arena_copy(to, *text);
+    return text->data || text->size == 0;
+}
+
+/* Copies of what the fields of *r point to, in *to. */
+static bool keep_rest(chat_request *r, arena *to)
+{
+    const engine_sampling *s = &r->sampling;
+    chat_tool *tools = arena_alloc_array(to, r->n_tools, sizeof *tools);
+    slice *stops = arena_alloc_array(to, r->n_stops, sizeof *stops);
+    engine_bias *biases = arena_alloc_array(to, s->n_biases, sizeof *biases);
+    bool good = tools && stops && biases && keep(to, &r->model) && keep(to, &r->choice_name);
+    for (size_t i = 0; good && i < r->n_tools; i++) {
+        tools[i] = r->tools[i];
+        good = keep(to, &tools[i].name) && keep(to, &tools[i].schema);
+    }
+    for (size_t i = 0; good && i < r->n_stops; i++) {
+        stops[i] = r->stops[i];
+        good = keep(to, &stops[i]);
+    }
+    if (good && s->n_biases)
+        memcpy(biases, s->biases, s->n_biases * sizeof *biases);
+    r->tools = tools;
+    r->stops = stops;
+    r->sampling.biases = biases;
+    return good;
+}
+
+bool request_settle(chat_request *r, http_error *e)
+{
+    chat_request settled = *r;
+    arena kept = { 0 };
+    if (!keep_rest(&settled, &kept)) {
+        arena_free(&kept);
+        return refuse_memory(e);
+    }
+    json_free(r->body);
+    arena_free(&r->memory);
+    *r = settled;
+    r->memory = kept;
+    r->body = NULL;
+    r->messages = NULL;
+    r->n_messages = 0;
+    r->response_format = (slice){ 0 };
     return true;
 }
 

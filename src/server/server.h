@@ -19,6 +19,9 @@ typedef enum server_heartbeat {
     SERVER_HEARTBEAT_EVENTS
 } server_heartbeat;
 
+/* As think_budget: reasoning has no limit. */
+#define SERVER_NO_BUDGET UINT32_MAX
+
 /* All strings and lists are borrowed until server_close(). */
 typedef struct server_options {
     const char *host; /* address or name to bind; the first address it resolves to */
@@ -30,8 +33,9 @@ typedef struct server_options {
     size_t n_allowed_hosts;
     const char *const *model_names; /* [n_model_names] aliases of the model */
     size_t n_model_names;
-    bool strict_model;       /* unknown model names are 404 */
-    uint64_t body_bytes_max; /* of a request; longer is 413 */
+    bool strict_model;        /* unknown model names are 404 */
+    uint32_t connections_max; /* limits: server/connections.h */
+    uint64_t body_bytes_max;  /* of a request; longer is 413 */
     uint32_t
         write_timeout_s; /* a client that reads nothing for so long is gone; also the limit for sending a request */
     uint64_t output_bytes_max; /* unread output of one stream; more means the reader is gone */
@@ -39,13 +43,14 @@ typedef struct server_options {
     int64_t comment_us, event_us; /* silence before a comment, before an empty event (protocol 4.12) */
     /* What requests leave open. */
     chat_profile profile;
-    bool nothink;           /* thinking is off unless a request asks for it */
-    const char *effort;     /* default effort word, or NULL */
-    uint32_t max_tokens;    /* -n */
-    uint32_t max_min_ctx;   /* effort max needs a context of this size; 0: no gate (--think-max-min-ctx) */
-    bool honor_sampling;    /* client sampling also in thinking mode (protocol 5.2) */
-    bool no_grammar;        /* structure of tool blocks is not bound to their grammar (protocol 3.2) */
-    uint32_t think_budget;  /* 0: none */
+    bool nothink;         /* thinking is off unless a request asks for it */
+    const char *effort;   /* default effort word, or NULL */
+    uint32_t max_tokens;  /* -n */
+    uint32_t max_min_ctx; /* effort max needs a context of this size; 0: no gate (--think-max-min-ctx) */
+    bool honor_sampling;  /* client sampling also in thinking mode (protocol 5.2) */
+    bool no_grammar;      /* structure of tool blocks is not bound to their grammar (protocol 3.2) */
+    bool tool_repair; /* tool blocks of ordinary text are read, too, and calls of undeclared tools passed on (3.4) */
+    uint32_t think_budget;  /* of requests that name none; 0: automatic (docs/http-api.md) */
     uint32_t reply_reserve; /* --hard-limit-reply-budget: reasoning is closed when this much of max_tokens is left */
 } server_options;
 
@@ -56,6 +61,8 @@ server_options server_options_default(void);
 ds4_status server_open(server **out, engine *e, sched *s, const server_options *options, ds4_error *err);
 
 uint16_t server_port(const server *s);
+/* Where it is reached: "http://127.0.0.1:8000", "http://[::1]:8000". */
+void server_url(const server *s, char *out, size_t size);
 
 /* Stops accepting, answers new requests on open connections with 503, lets running ones end by themselves, cuts them
  * after grace_us with an error event, and waits until what was written has been sent (at most two seconds more). The

@@ -41,6 +41,7 @@ typedef struct stream {
     void (*free_owner)(void *owner);
     void *owner; /* freed with the stream */
     int64_t born_us;
+    char request_id[40]; /* x-request-id, for the log */
     atomic_uint references;
 
     pthread_mutex_t lock; /* guards all that follows */
@@ -59,6 +60,7 @@ typedef struct stream {
     int status; /* of a whole body */
     /* Guarded by the list's lock (watch.h). */
     struct stream *next, *previous;
+    int64_t last_progress_us;
     struct stream *next_read; /* guarded by the intake's lock */
 } stream;
 

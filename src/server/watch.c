@@ -1,14 +1,27 @@
 #include "server/watch.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { LOOK_US = 50000 };
+enum {
+    LOOK_US = 50000,
+    EXPIRE_US = 1000000,   /* how often connections are looked at */
+    PROGRESS_US = 5000000, /* how often a prompt that is read gets a line in the log */
+    PROGRESS_LINES = 16    /* of one look */
+};
+
+typedef struct progress {
+    char request_id[40];
+    uint32_t done, total;
+} progress;
 
 struct watch {
     const server_options *options;
+    connections *connections;
     _Atomic uint64_t *disconnected;
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows; taken before a stream's own lock */
@@ -16,6 +29,9 @@ struct watch {
     stream *head;
     size_t n;
     bool stopping;
+    /* Watcher thread only. */
+    int64_t next_expire_us;
+    uint64_t n_cut[CUTS]; /* already in the log */
 };
 
 /* With the list's lock held. The descriptor is good while `connection` is set: libmicrohttpd closes it later. */
@@ -48,41 +64,84 @@ static void beat(const watch *w, stream *st, int64_t now_us)
     pthread_mutex_unlock(&st->lock);
 }
 
+/* True if it is time for a line about this prompt. With the list's lock held. */
+static bool take_progress(stream *st, int64_t now_us, progress *out)
+{
+    if (now_us - st->last_progress_us < PROGRESS_US)
+        return false;
+    st->last_progress_us = now_us;
+    pthread_mutex_lock(&st->lock);
+    const bool reading = st->running && !st->decoding && !st->ended && !st->gone;
+    *out = (progress){ .done = st->prefill_done, .total = st->prefill_total };
+    pthread_mutex_unlock(&st->lock);
+    memcpy(out->request_id, st->request_id, sizeof out->request_id);
+    return reading;
+}
+
+/* Cuts off what is late; a line for the log if anything was. */
+static void expire(watch *w, int64_t now_us)
+{
+    connections_counts now;
+    if (now_us < w->next_expire_us)
+        return;
+    w->next_expire_us = now_us + EXPIRE_US;
+    connections_expire(w->connections, now_us);
+    connections_count(w->connections, &now);
+    if (memcmp(now.n_cut, w->n_cut, sizeof now.n_cut) != 0)
+        log_info("connections cut head=%llu body=%llu idle=%llu full=%llu address=%llu open=%zu",
+                 (unsigned long long)(now.n_cut[CUT_HEAD] - w->n_cut[CUT_HEAD]),
+                 (unsigned long long)(now.n_cut[CUT_BODY] - w->n_cut[CUT_BODY]),
+                 (unsigned long long)(now.n_cut[CUT_IDLE] - w->n_cut[CUT_IDLE]),
+                 (unsigned long long)(now.n_cut[CUT_FULL] - w->n_cut[CUT_FULL]),
+                 (unsigned long long)(now.n_cut[CUT_ADDRESS] - w->n_cut[CUT_ADDRESS]), now.n_open);
+    memcpy(w->n_cut, now.n_cut, sizeof now.n_cut);
+}
+
 static void *look(void *argument)
 {
     watch *w = argument;
+    progress lines[PROGRESS_LINES];
     pthread_mutex_lock(&w->lock);
     while (!w->stopping) {
         const int64_t now_us = clock_monotonic_us();
+        size_t n_lines = 0;
         for (stream *st = w->head; st; st = st->next) {
             if (has_left(st)) {
                 *w->disconnected += stream_abandon(st);
             } else {
                 beat(w, st, now_us);
+                if (n_lines < PROGRESS_LINES)
+                    n_lines += take_progress(st, now_us, &lines[n_lines]);
             }
         }
-        if (!w->head) {
-            pthread_cond_wait(&w->wake, &w->lock);
-            continue;
-        }
+        const bool idle = !w->head;
+        if (idle)
+            clock_cond_wait(&w->wake, &w->lock, now_us + EXPIRE_US);
         pthread_mutex_unlock(&w->lock);
-        clock_sleep_us(LOOK_US);
+        for (size_t i = 0; i < n_lines; i++)
+            log_info("request prefill request=%s done=%u prompt=%u", lines[i].request_id, (unsigned)lines[i].done,
+                     (unsigned)lines[i].total);
+        expire(w, clock_monotonic_us());
+        if (!idle)
+            clock_sleep_us(LOOK_US);
         pthread_mutex_lock(&w->lock);
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
 }
 
-ds4_status watch_open(watch **out, const server_options *options, _Atomic uint64_t *disconnected, ds4_error *err)
+ds4_status watch_open(watch **out, const server_options *options, connections *c, _Atomic uint64_t *disconnected,
+                      ds4_error *err)
 {
     watch *w = calloc(1, sizeof *w);
     *out = NULL;
     if (!w)
         return ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory");
     w->options = options;
+    w->connections = c;
     w->disconnected = disconnected;
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->wake, NULL);
+    clock_cond_init(&w->wake);
     if (pthread_create(&w->thread, NULL, look, w) != 0) {
         pthread_cond_destroy(&w->wake);
         pthread_mutex_destroy(&w->lock);
@@ -110,6 +169,7 @@ void watch_close(watch *w)
 void watch_add(watch *w, stream *st)
 {
     stream_hold(st);
+    st->last_progress_us = st->born_us;
     pthread_mutex_lock(&w->lock);
     st->next = w->head;
     st->previous = NULL;

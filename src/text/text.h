@@ -85,6 +85,12 @@ ds4_status text_encode_with_specials(const text_tokenizer *tokenizer, slice text
  * Lives as long as the tokenizer. */
 slice text_piece(const text_tokenizer *tokenizer, uint32_t id);
 
+/* Makes `set`, of text_n_tokens() ids, that of the tokens whose bytes `fits` accepts; tokens of the control set and those
+ * without bytes are never in it. `fits` is asked about a few beginnings of tokens instead of each token, so whatever it refuses
+ * it must refuse with any bytes behind, too. */
+typedef bool text_fits_fn(void *user, slice bytes);
+void text_tokens_that_fit(const text_tokenizer *tokenizer, text_fits_fn *fits, void *user, token_set *set);
+
 /* Streaming UTF-8 (section 1.5): holds an incomplete tail of at most 3 bytes, replaces what can never become valid by
  * U+FFFD, one per maximal invalid subpart. A zeroed stream is valid. */
 typedef struct text_utf8 {

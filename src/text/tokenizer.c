@@ -365,6 +365,8 @@ ds4_status text_tokenizer_open(text_tokenizer **out, const gguf_file *file, cons
         status = read_merges(&l, &hash);
     if (status == DS4_OK)
         status = make_scan(&l);
+    if (status == DS4_OK && order_open(l.t) != DS4_OK)
+        status = no_memory(&l);
     if (status == DS4_OK)
         status = split_open(l.t, err);
     hash_stream_end(&hash, &l.t->vocabulary);

@@ -1,7 +1,8 @@
 /* text/vocabulary.h - inside the tokenizer room: what the modules share.
  *
  *   tokenizer.c  reads the file, answers about tokens      split.c  the three passes of 1.3      bpe.c  merges of one piece
- *   encode.c     text and spans to ids                     spans.c  lists of spans               utf8.c  streaming */
+ *   encode.c     text and spans to ids                     spans.c  lists of spans               utf8.c  streaming
+ *   order.c      tokens by their bytes */
 #ifndef TEXT_VOCABULARY_H
 #define TEXT_VOCABULARY_H
 
@@ -31,6 +32,8 @@ struct text_tokenizer {
     uint32_t *scan; /* [n_scan] control ids with text, longest first within a first byte */
     size_t n_scan;
     uint32_t scan_from[257]; /* by first byte */
+    uint32_t *sorted;        /* [n_sorted] ids of plain tokens with text, by their bytes */
+    size_t n_sorted;
     pcre2_code *passes[N_PASSES];
     pcre2_match_context *limits; /* of every match */
     hash_key vocabulary;         /* of tokens, types and merges as they stand in the file */
@@ -51,6 +54,9 @@ typedef struct bpe_scratch {
 
 ds4_status bpe_encode(const text_tokenizer *t, bpe_scratch *scratch, slice piece, token_list *out);
 void bpe_scratch_free(bpe_scratch *scratch);
+
+/* Fills t->sorted, once pieces and controls are known. NO_MEMORY. */
+ds4_status order_open(text_tokenizer *t);
 
 /* The merged token of two neighbours, or NULL. */
 const merge_slot *merge_find(const text_tokenizer *t, uint32_t left, uint32_t right);

@@ -1,5 +1,6 @@
 /* ds4-logits: raw logits of a token sequence, for comparing ds4 with any other implementation. */
 #include "base/tokens.h"
+#include "cli/common.h"
 #include "cli/startup.h"
 #include "model/model.h"
 
@@ -9,110 +10,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char program[] = "ds4-logits";
 static const char usage[] =
-    "usage: ds4-logits -m FILE --ids 1,2,3 --out FILE [options]\n"
+    "usage: ds4-logits --ids 1,2,3 --out FILE [options]\n"
     "Evaluates the tokens and writes logits as raw little-endian float32: [n_vocab], or [n_tokens, n_vocab] with "
     "--all.\n"
-    "  -m, --model FILE      GGUF file\n"
-    "      --ids LIST        token ids separated by commas; @FILE reads them from a file\n"
-    "      --out FILE        where the logits go; - is stdout\n"
-    "      --all             logits of every position, not only of the last\n"
-    "      --draft           logits of the MTP block: [n_tokens - 1, n_vocab]\n"
-    "      --parity          no roundings of the state, float32 activations: for comparing with references\n"
-    "      --act q8|f32      activations alone\n"
-    "      --kv-rounding, --index-rounding official|none\n"
-    "      --chunk N         evaluate N tokens at a time (default: all)\n"
-    "      --backend B       cpu\n"
-    "      --kernels K       scalar, avx2, avx512, neon; default: the best this machine runs\n"
-    "      --threads N       default: one per core\n";
+    "Without -m it uses ds4-mini, a small model that comes with ds4.\n\n";
 
 typedef struct arguments {
-    const char *model, *ids, *out;
-    model_options options;
+    common_options common;
+    const char *ids, *out;
     uint32_t chunk;
     bool all, draft;
 } arguments;
 
-static int wrong(const char *format, const char *what)
-{
-    fprintf(stderr, "ds4-logits: ");
-    fprintf(stderr, format, what);
-    fprintf(stderr, "\n%s", usage);
-    return 2;
-}
-
-static bool number(const char *text, uint32_t *out)
-{
-    char *end;
-    errno = 0;
-    const unsigned long value = strtoul(text, &end, 10);
-    if (errno || end == text || *end || text[0] == '-' || value > UINT32_MAX)
-        return false;
-    *out = (uint32_t)value;
-    return true;
-}
-
-static bool rounding(const char *text, model_rounding *out)
-{
-    *out = strcmp(text, "none") == 0 ? MODEL_ROUNDING_NONE : MODEL_ROUNDING_OFFICIAL;
-    return strcmp(text, "none") == 0 || strcmp(text, "official") == 0;
-}
-
 static int parse(arguments *a, int argc, char **argv)
 {
-    a->options = model_options_default();
-    for (int i = 1; i < argc; i++) {
-        const char *name = argv[i];
-        if (strcmp(name, "--all") == 0) {
-            a->all = true;
-        } else if (strcmp(name, "--draft") == 0) {
-            a->draft = true;
-        } else if (strcmp(name, "--parity") == 0) {
-            const model_options parity = model_options_parity();
-            a->options.kv_rounding = parity.kv_rounding;
-            a->options.index_rounding = parity.index_rounding;
-            a->options.act = parity.act;
-        } else if (strcmp(name, "--version") == 0) {
-            printf("ds4-logits %s\n", DS4_VERSION);
-            return -1;
-        } else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
-            fputs(usage, stdout);
-            return -1;
-        } else if (i + 1 == argc) {
-            return wrong("%s: unknown option, or its value is missing", name);
-        } else {
-            const char *value = argv[++i];
-            bool good = true;
-            if (strcmp(name, "-m") == 0 || strcmp(name, "--model") == 0)
-                a->model = value;
-            else if (strcmp(name, "--ids") == 0)
-                a->ids = value;
-            else if (strcmp(name, "--out") == 0)
-                a->out = value;
-            else if (strcmp(name, "--chunk") == 0)
-                good = number(value, &a->chunk);
-            else if (strcmp(name, "--threads") == 0)
-                good = number(value, &a->options.n_threads);
-            else if (strcmp(name, "--kernels") == 0)
-                a->options.kernels = value;
-            else if (strcmp(name, "--backend") == 0)
-                good = strcmp(value, "cpu") == 0;
-            else if (strcmp(name, "--kv-rounding") == 0)
-                good = rounding(value, &a->options.kv_rounding);
-            else if (strcmp(name, "--index-rounding") == 0)
-                good = rounding(value, &a->options.index_rounding);
-            else if (strcmp(name, "--act") == 0) {
-                good = strcmp(value, "q8") == 0 || strcmp(value, "f32") == 0;
-                a->options.act = strcmp(value, "f32") == 0 ? MODEL_ACT_F32 : MODEL_ACT_Q8;
-            } else
-                return wrong("%s: unknown option", name);
-            if (!good)
-                return wrong("%s: not a value that this option takes", name);
-        }
-    }
-    if (!a->model || !a->ids || !a->out)
-        return wrong("%s needs a value", !a->model ? "--model" : !a->ids ? "--ids" : "--out");
-    return 0;
+    const option_spec specs[] = {
+        { OPTION_TEXT, "--ids", NULL, "LIST", "token ids separated by commas; @FILE reads them from a file", &a->ids, 0,
+          0 },
+        { OPTION_TEXT, "--out", NULL, "FILE", "where the logits go; - is stdout", &a->out, 0, 0 },
+        { OPTION_FLAG, "--all", NULL, NULL, "logits of every position, not only of the last", &a->all, 0, 0 },
+        { OPTION_FLAG, "--draft", NULL, NULL, "logits of the MTP block: [n_tokens - 1, n_vocab]", &a->draft, 0, 0 },
+        { OPTION_U32, "--chunk", NULL, "N", "evaluate N tokens at a time (all)", &a->chunk, 1, 1 << 30 },
+        COMMON_MODEL_OPTIONS(&a->common),
+        { 0 },
+    };
+    const option_rule rules[] = { { "--draft", RULE_EXCLUDES, "--all" },
+                                  { "--draft", RULE_EXCLUDES, "--chunk" },
+                                  { 0 } };
+    a->common = common_options_default();
+    int code = options_parse(program, usage, specs, argc, argv);
+    if (code == 0)
+        code = options_check(program, specs, rules, argc, argv);
+    if (code == 0 && (!a->ids || !a->out))
+        code = options_wrong(program, "%s is missing", a->ids ? "--out" : "--ids");
+    return code ? code : common_settle(program, &a->common);
 }
 
 static bool read_ids(const char *text, token_list *out)
@@ -170,30 +103,33 @@ int main(int argc, char **argv)
     model *m = NULL;
     float *logits = NULL;
     FILE *out = NULL;
+    startup_open_streams();
     int status = parse(&a, argc, argv);
     if (status != 0)
-        return status < 0 ? 0 : status;
+        return status - 1;
+    const char *path = a.common.engine.model_path;
+    const model_options options = common_model_options(&a.common);
     if (!(a.ids[0] == '@' ? read_id_file(a.ids + 1, &ids) : read_ids(a.ids, &ids))) {
-        status = wrong("%s: not a list of token ids", a.ids);
+        status = options_wrong(program, "%s: not a list of token ids", a.ids) - 1;
         goto out;
     }
     status = 2;
-    if (startup(&err) != DS4_OK || model_open(&m, a.model, &a.options, &err) != DS4_OK) {
-        startup_complain("ds4-logits", a.model, err.text);
+    if (startup(&err) != DS4_OK || model_open(&m, path, &options, &err) != DS4_OK) {
+        startup_complain(program, path, err.text);
         goto out;
     }
     if (gguf_warning(model_gguf(m)))
-        startup_complain("ds4-logits", a.model, gguf_warning(model_gguf(m)));
+        startup_complain(program, path, gguf_warning(model_gguf(m)));
     const size_t n_rows = a.draft ? ids.n - 1 : a.all ? ids.n : 1, V = model_config_of(m)->n_vocab;
     logits = malloc((n_rows + 1) * V * sizeof *logits);
     if (!logits || evaluate(&a, m, &ids, logits, &err) != DS4_OK) {
-        fprintf(stderr, "ds4-logits: %s\n", logits ? err.text : "not enough memory");
+        fprintf(stderr, "%s: %s\n", program, logits ? err.text : "not enough memory");
         goto out;
     }
     out = strcmp(a.out, "-") == 0 ? stdout : fopen(a.out, "wb");
     status = 0;
     if (!out || fwrite(logits, sizeof *logits, n_rows * V, out) != n_rows * V || fflush(out) != 0) {
-        startup_complain("ds4-logits", a.out, strerror(errno));
+        startup_complain(program, a.out, strerror(errno));
         status = 1;
         goto out;
     }

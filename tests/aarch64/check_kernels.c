@@ -114,6 +114,26 @@ static void check_vectors(const cpu_kernels *fast, size_t n)
     }
 }
 
+/* Packed rows have one right answer. */
+static void check_unpacking(const cpu_kernels *fast)
+{
+    enum { N = 512, ROT = 64, INDEX = 128 };
+    static float x[N], want[N], got[N];
+    static uint8_t kv[N + N], index[INDEX];
+    for (int round = 0; round < 50; round++) {
+        for (size_t i = 0; i < N; i++)
+            x[i] = noise() * powf(10.0f, (float)((int)(i / 64 + (size_t)round) % 9 - 6));
+        quant_pack_kv(x, N, ROT, kv);
+        quant_unpack_kv(kv, N, ROT, want);
+        fast->unpack_kv(kv, N, ROT, got);
+        compare("unpack kv", got, want, N, 0.0f);
+        quant_pack_index(x, INDEX, index);
+        quant_unpack_index(index, INDEX, want);
+        fast->unpack_index(index, INDEX, got);
+        compare("unpack index", got, want, INDEX, 0.0f);
+    }
+}
+
 int main(void)
 {
     const cpu_kernels *fast = cpu_kernels_find(NULL);
@@ -122,6 +142,7 @@ int main(void)
         check_tiles(fast, lengths[i]);
         check_vectors(fast, lengths[i]);
     }
+    check_unpacking(fast);
     printf("%s agrees with scalar in %d results\n", fast->name, agreed);
     return strcmp(fast->name, "scalar") == 0; /* the fast ones were meant */
 }

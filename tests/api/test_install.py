@@ -15,7 +15,7 @@ VERSION = re.search(r"project\(ds4 VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").
 
 
 def run(*command, code=0, **more):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, **more)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **more)
     assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done
 
@@ -55,7 +55,9 @@ class Install(unittest.TestCase):
         alone = self.folder / "alone" / "bin"
         alone.mkdir(parents=True)
         shutil.copy(self.tree / "bin/ds4", alone)
-        self.assertIn("ds4-mini.gguf", run(alone / "ds4", "--inspect", code=2).stderr)
+        said = run(alone / "ds4", "--inspect", code=2).stderr
+        self.assertIn("ds4-mini.gguf", said)
+        self.assertIn("give -m FILE", said)
 
     def test_nothing_names_the_folder_where_it_was_built(self):
         for path in self.tree.rglob("*"):

@@ -13,6 +13,7 @@ static void errno_becomes_words(void **state)
     } cases[] = {
         { ENOENT, DS4_ERR_NOT_FOUND, "open: No such file or directory" },
         { ENOSPC, DS4_ERR_NO_SPACE, "open: No space left on device" },
+        { EFBIG, DS4_ERR_NO_SPACE, "open: File too large" },
         { ENOMEM, DS4_ERR_NO_MEMORY, "open: Cannot allocate memory" },
         { EACCES, DS4_ERR_IO, "open: Permission denied" },
     };

@@ -33,7 +33,8 @@ static int close_tokenizer(void **state)
     return 0;
 }
 
-/* `closed` knows its keys, `closer` welcomes others, `bare` says nothing of its parameters, `none` has none. */
+/* `closed` knows its keys, `closer` welcomes others, `bare` says nothing of its parameters, `none` has none; `needs` requires
+ * keys that it does not describe, one that a free key cannot be, and some that nobody can write. */
 static const chat_tool tools[] = {
     { SLICE("closed"),
       SLICE("{\"name\":\"closed\",\"parameters\":{\"properties\":{\"s\":{\"type\":\"string\"},\"n\":{\"type\":"
@@ -42,6 +43,9 @@ static const chat_tool tools[] = {
                              "\"additionalProperties\":true}}") },
     { SLICE("bare"), SLICE("{\"name\":\"bare\"}") },
     { SLICE("none"), SLICE("{\"name\":\"none\",\"parameters\":{\"properties\":{}}}") },
+    { SLICE("needs"),
+      SLICE("{\"name\":\"needs\",\"parameters\":{\"properties\":{\"k\":{\"type\":\"string\"},\"b<\":{}},"
+            "\"additionalProperties\":{},\"required\":[\"r\",\"b<\",\"q\\\"\",7]}}") },
 };
 enum { N_TOOLS = sizeof tools / sizeof tools[0] };
 
@@ -52,6 +56,7 @@ static const chat_parser_options canonical = {
 typedef struct seen {
     buffer name, arguments, reasoning, content;
     uint32_t n_calls;
+    bool bound; /* the grammar held the calls */
 } seen;
 
 static void check_call(const seen *s)
@@ -63,6 +68,10 @@ static void check_call(const seen *s)
     assert_true(known);
     assert_int_equal(json_parse(&value, buffer_slice(&s->arguments), NULL, NULL), DS4_OK);
     assert_int_equal(json_kind_of(value), JSON_OBJECT);
+    if (s->bound && slice_equal(buffer_slice(&s->name), SLICE("closed")))
+        assert_non_null(json_member(value, "s")); /* required */
+    if (s->bound && slice_equal(buffer_slice(&s->name), SLICE("needs")))
+        assert_true(json_member(value, "r") && json_member(value, "b<"));
     for (size_t i = 0; slice_equal(buffer_slice(&s->name), SLICE("closed")) && i < json_count(value); i++) {
         const slice key = json_key_at(value, i);
         slice text;
@@ -113,6 +122,12 @@ static uint32_t of_byte(char c)
     return 9 + (uint32_t)(unsigned char)c;
 }
 
+/* A value that may hold anything, or content: a control token that is no structure may come. */
+static bool in_payload(chat_parser *p)
+{
+    return chat_parser_allows(p, text_special_id(tokenizer, TEXT_THINK));
+}
+
 /* Feeds `text`; the place of the first token that is not allowed, or -1. */
 static int first_refused(const char *text, const chat_parser_options *options)
 {
@@ -134,6 +149,7 @@ static int first_refused(const char *text, const chat_parser_options *options)
     return refused;
 }
 
+#define END          "<\uff5cend\u2581of\u2581sentence\uff5c>"
 #define OPEN         "<" DSML "tool_calls>\n"
 #define INVOKE(name) "<" DSML "invoke name=\"" name "\">\n"
 #define PARAMETER(key, string, value)                                                                                  \
@@ -145,12 +161,13 @@ static int first_refused(const char *text, const chat_parser_options *options)
 static void what_is_canonical_is_allowed(void **state)
 {
     static const char *const texts[] = {
-        "Well.\n\n" OPEN INVOKE("closed") PARAMETER("s", "true", "a </div> & <" DSML "b> \"c\"\n") INVOKE_END CLOSE,
+        "Well.\n\n" OPEN INVOKE("closed") PARAMETER("s", "true", "a </div> & <b> \"c\"\n") INVOKE_END CLOSE,
         OPEN INVOKE("closed") PARAMETER("n", "false", "-12.5e+3") PARAMETER("s", "true", "") INVOKE_END EMPTY("bare")
             EMPTY("none") CLOSE,
         OPEN INVOKE("closed") PARAMETER("\u00fc", "false", "[1, {\"a\": [true, null, \"x\\u00e4<\"]}]")
+            PARAMETER("s", "true", "\n\n") INVOKE_END CLOSE,
+        OPEN INVOKE("closed") PARAMETER("any", "true", "1") PARAMETER("n", "false", "0") PARAMETER("s", "true", " ")
             INVOKE_END CLOSE,
-        OPEN INVOKE("closed") PARAMETER("any", "true", "1") PARAMETER("n", "false", "0") INVOKE_END CLOSE,
         OPEN INVOKE("closer") PARAMETER("more", "false", "{}") PARAMETER("k", "true", "v") INVOKE_END CLOSE,
         OPEN INVOKE("bare") PARAMETER("path", "true", "\n\n") PARAMETER("x y", "false", " [ ] ") INVOKE_END CLOSE,
     };
@@ -187,6 +204,29 @@ static void what_is_not_canonical_is_refused(void **state)
         OPEN INVOKE("bare") INVOKE_END, /* an empty line stands where parameters are missing, and only there */
         OPEN INVOKE("closed") PARAMETER("s", "true", "") "\n" INVOKE_END,
         OPEN INVOKE("none") "<",
+        /* required parameters */
+        OPEN INVOKE("closed") PARAMETER("n", "false", "1") INVOKE_END,
+        OPEN EMPTY("closed"),
+        OPEN INVOKE("needs") PARAMETER("k", "true", "1") INVOKE_END,
+        OPEN INVOKE("needs") PARAMETER("free", "true", "1"),
+        /* the token in a value, but for the closing tag, and the end of the turn */
+        OPEN INVOKE("closed") PARAMETER("s", "true", "a" DSML),
+        OPEN INVOKE("closed") PARAMETER("s", "true", "a <" DSML "parameter name="),
+        OPEN INVOKE("closed") PARAMETER("s", "true", "<" DSML "parameter name=\"x\" string=\"true\">"),
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">a</" DSML "invoke>",
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">\n </" DSML "invoke>",
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"\u00fc\" string=\"false\">[\"</" DSML "parameter>",
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">a" END,
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">a</" END,
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"\u00fc\" string=\"false\">[\"" END,
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">a<\uff5cUser\uff5c>",
+        OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true\">a</<\uff5cAssistant\uff5c>",
+        OPEN END,
+        "<" DSML END,
+        /* the token where it begins nothing */
+        "a " DSML,
+        "a </" DSML,
+        "a <b" DSML,
         OPEN INVOKE("closer") PARAMETER("k", "true", "") PARAMETER("x", "false", "{} "),
     };
     const size_t n = sizeof texts / sizeof texts[0] - 1; /* the last is legal */
@@ -198,6 +238,10 @@ static void what_is_not_canonical_is_refused(void **state)
     assert_int_equal(first_refused(texts[n], &canonical), -1);
     assert_int_equal(first_refused(OPEN EMPTY("bare") EMPTY("bare") CLOSE, &canonical), -1);
     one.one_call = true;
+    assert_int_equal(first_refused(OPEN INVOKE("needs") PARAMETER("r", "false", "1") PARAMETER("b<", "true", "")
+                                       PARAMETER("free", "true", "1") INVOKE_END CLOSE,
+                                   &canonical),
+                     -1);
     assert_true(first_refused(OPEN EMPTY("bare") EMPTY("bare") CLOSE, &one) > 0);
     assert_int_equal(first_refused(OPEN EMPTY("bare") CLOSE, &one), -1);
     one.grammar = false;
@@ -216,6 +260,49 @@ static void profiles_have_their_own_tags(void **state)
                                    &spaced),
                      -1);
     assert_true(first_refused(OPEN, &spaced) > 0);
+}
+
+/* The set is built from few questions; it is that of the answers for each token alone, the slow way. */
+static void assert_set_is_that_of_all_answers(chat_parser *p)
+{
+    const token_set *set = chat_parser_allowed(p);
+    bool any = false;
+    assert_int_equal(set->n_ids, text_n_tokens(tokenizer));
+    for (uint32_t id = 0; id < text_n_tokens(tokenizer); id++) {
+        any = any || token_set_has(set, id);
+        if (token_set_has(set, id) != chat_parser_allows(p, id))
+            fail_msg("token %u ('%.*s')", id, (int)text_piece(tokenizer, id).size, text_piece(tokenizer, id).data);
+    }
+    assert_true(any);
+}
+
+/* Of requests without tools the token is not part, whatever the other options are, and all the rest is. */
+static void without_tools_the_token_is_never_allowed(void **state)
+{
+    static const char text[] = "why <\n<</think>\n\n<tool_calls>\n<";
+    (void)state;
+    for (int i = 0; i < 16; i++) {
+        const chat_parser_options options = { .thinking_open = i & 1,
+                                              .allow_tools = i & 2,
+                                              .grammar = i & 4,
+                                              .repair = i & 8 && !(i & 2),
+                                              .tools = tools,
+                                              .n_tools = i & 2 ? 0 : N_TOOLS };
+        token_list ids = { 0 };
+        chat_parser *p;
+        seen s = { 0 };
+        assert_int_equal(text_encode_with_specials(tokenizer, SLICE(text), &ids, NULL), DS4_OK);
+        assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &s, NULL), DS4_OK);
+        for (size_t k = 0; k < ids.n; k++) {
+            for (uint32_t id = 0; id < text_n_tokens(tokenizer); id++)
+                assert_int_equal(chat_parser_allows(p, id), id != text_special_id(tokenizer, TEXT_DSML));
+            assert_set_is_that_of_all_answers(p);
+            feed(p, ids.ids[k]);
+        }
+        chat_parser_free(p);
+        token_list_free(&ids);
+        free_seen(&s);
+    }
 }
 
 /* The next token of a model that knows nothing: any allowed one, with a liking for those that end something. */
@@ -252,18 +339,23 @@ static void nothing_that_is_allowed_breaks_a_block(void **state)
         chat_verdict verdict = CHAT_GO_ON;
         chat_outcome outcome;
         chat_parser *p;
-        seen s = { 0 };
+        seen s = { .bound = true };
         assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &s, NULL), DS4_OK);
         feed(p, of_byte('<'));
         feed(p, mark);
         for (int i = 0; i < 2000 && verdict == CHAT_GO_ON; i++) {
-            /* Where all is allowed it is payload: now and then the closing tag begins. */
-            if (!chat_parser_allows(p, text_special_id(tokenizer, TEXT_EOS)))
+            assert_false(chat_parser_allows(p, text_special_id(tokenizer, TEXT_EOS)));
+            if (seed % 10 == 0)
+                assert_set_is_that_of_all_answers(p);
+            /* In payload the closing tag begins now and then. */
+            if (!in_payload(p))
                 verdict = feed(p, any_allowed(p, &random));
+            else if (chat_parser_allows(p, mark))
+                verdict = feed(p, mark);
             else if (test_random_below(&random, 4))
                 verdict = feed(p, of_byte(payload[test_random_below(&random, sizeof payload - 1)]));
-            else if (feed(p, of_byte('<')) == CHAT_GO_ON && feed(p, of_byte('/')) == CHAT_GO_ON)
-                verdict = feed(p, mark);
+            else if (feed(p, of_byte('<')) == CHAT_GO_ON)
+                verdict = feed(p, of_byte('/'));
         }
         assert_int_equal(chat_parser_finish(p, verdict == CHAT_GO_ON, &outcome, NULL), DS4_OK);
         assert_int_equal(outcome, verdict == CHAT_GO_ON ? CHAT_OUTCOME_LENGTH : CHAT_OUTCOME_TOOL_CALLS);
@@ -279,6 +371,37 @@ static void nothing_that_is_allowed_breaks_a_block(void **state)
     assert_true(n_whole > 150);
 }
 
+/* The same set at the size of a real vocabulary, at every fifth token of a block: in tags, names, keys, JSON and values. */
+static void a_large_vocabulary_is_asked_for_the_same_set(void **state)
+{
+    static const char text[] = OPEN INVOKE("closed") PARAMETER("\u00fc", "false", "[1, {\"a key\": [-12, \"x\"]}]")
+        PARAMETER("s", "true", "a </b>") INVOKE_END INVOKE("bare") PARAMETER("free", "true", "x") INVOKE_END CLOSE;
+    const text_tokenizer *small = tokenizer;
+    byte_tokenizer big;
+    token_list ids = { 0 };
+    seen s = { .bound = true };
+    chat_parser *p;
+    (void)state;
+    byte_tokenizer_open_big(&big);
+    tokenizer = big.tokenizer;
+    assert_int_equal(text_n_tokens(tokenizer), BIG_VOCABULARY);
+    assert_int_equal(text_encode_with_specials(tokenizer, SLICE(text), &ids, NULL), DS4_OK);
+    assert_int_equal(chat_parser_new(&p, tokenizer, &canonical, on_event, &s, NULL), DS4_OK);
+    for (size_t i = 0; i < ids.n; i++) {
+        if (i % 5 == 0)
+            assert_set_is_that_of_all_answers(p);
+        if (!chat_parser_allows(p, ids.ids[i]))
+            fail_msg("token %zu of %zu", i, ids.n);
+        feed(p, ids.ids[i]);
+    }
+    assert_int_equal(s.n_calls, 2);
+    chat_parser_free(p);
+    token_list_free(&ids);
+    free_seen(&s);
+    byte_tokenizer_close(&big);
+    tokenizer = small;
+}
+
 /* A model that always prefers one more parameter, or one more byte of a name: the grammar ends both. */
 static void parameters_and_names_come_to_an_end(void **state)
 {
@@ -287,6 +410,7 @@ static void parameters_and_names_come_to_an_end(void **state)
         const char *start, *wanted;
     } cases[] = { { OPEN INVOKE("closed"), "\n<\xff/pas>" },
                   { OPEN INVOKE("none"), "\n<\xff/pas>" },
+                  { OPEN INVOKE("needs"), "\n<\"/\xffpas>" },
                   { OPEN INVOKE("bare") "<" DSML "parameter name=\"", "\n</\xffp>" } };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -306,10 +430,10 @@ static void parameters_and_names_come_to_an_end(void **state)
         for (int n = 0; verdict == CHAT_GO_ON; n++) {
             uint32_t id = TEXT_NO_TOKEN;
             assert_true(n < 4000);
-            if (chat_parser_allows(p, text_special_id(tokenizer, TEXT_EOS))) { /* payload */
+            if (in_payload(p)) {
                 feed(p, of_byte('<'));
                 feed(p, of_byte('/'));
-                verdict = feed(p, mark);
+                verdict = feed(p, chat_parser_allows(p, mark) ? mark : of_byte('"'));
                 continue;
             }
             for (size_t w = 0; id == TEXT_NO_TOKEN && wanted[w]; w++) {
@@ -341,6 +465,8 @@ static void a_token_that_crosses_into_a_value_is_looked_at_whole(void **state)
         { OPEN INVOKE("closed") "<" DSML "parameter name=\"s\" string=\"true", "\">x", true },
         { OPEN "<" DSML "invoke name=\"none", "\">\n\n", true },
         { OPEN "<" DSML "invoke name=\"none", "\">x", false },
+        { OPEN "<" DSML "invoke name=\"closed", "\">\n\n",
+          false },                /* an empty line: no parameters, and one is required */
         { "</" DSML, "x", true }, /* a closing tag of nothing is not bound */
     };
     (void)state;
@@ -375,18 +501,20 @@ static void a_block_in_reasoning_is_noticed(void **state)
         { "hm\n<" DSML, "hm\n", true, true },
         { "<" DSML, "", true, true },
         { "hm\n  <" DSML, "hm\n  ", true, true },
-        { "hm <" DSML, "hm <" DSML, false, true },
+        { "hm <" DSML, "hm <", false, true },
         { "hm\n<b\n<" DSML, "hm\n<b\n", true, true },
-        { "hm\n<<" DSML, "hm\n<<" DSML, false, true },
-        { "hm\n</" DSML, "hm\n</" DSML, false, true },
-        { "```\n<" DSML, "```\n<" DSML, false, true },
+        { "hm\n<<" DSML, "hm\n<<", false, true },
+        { "hm\n</" DSML, "hm\n</", false, true },
+        { "```\n<" DSML, "```\n<", false, true },
         { "```\nx\n```\n<" DSML, "```\nx\n```\n", true, true },
-        { "hm\n<" DSML, "hm\n<" DSML, false, false },
+        { "hm\n<" DSML, "hm\n<", false, false },
         { "a\n<", "a\n<", false, true },
     };
     (void)state;
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
-        const chat_parser_options options = { .thinking_open = true, .allow_tools = list[i].tools };
+        const chat_parser_options options = {
+            .thinking_open = true, .allow_tools = list[i].tools, .grammar = true, .tools = tools, .n_tools = N_TOOLS
+        };
         token_list ids = { 0 };
         chat_outcome outcome;
         chat_parser *p;
@@ -395,6 +523,9 @@ static void a_block_in_reasoning_is_noticed(void **state)
         assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &s, NULL), DS4_OK);
         for (size_t k = 0; k < ids.n; k++) {
             assert_false(chat_parser_escapes(p));
+            /* With the grammar the token comes only where it leads to a block. */
+            if (k + 1 == ids.n && ids.ids[k] == text_special_id(tokenizer, TEXT_DSML))
+                assert_int_equal(chat_parser_allows(p, ids.ids[k]), list[i].escapes);
             assert_int_equal(feed(p, ids.ids[k]), CHAT_GO_ON);
         }
         assert_int_equal(chat_parser_escapes(p), list[i].escapes);
@@ -414,8 +545,8 @@ static void a_block_in_reasoning_is_noticed(void **state)
 /* The scan agrees with the parser on what is JSON, over texts made of its own bytes. */
 static void the_scan_knows_json(void **state)
 {
-    static const char *const atoms[] = { "{",  "}", "[",  "]",  ",",    ":",     "\"a\"", "\"", "\\\"",   "0",
-                                         "12", "-", ".5", "e1", "true", "false", "null",  " ",  "\\u00e4" };
+    static const char *const atoms[] = { "{",  "}", "[",  "]",  ",",    ":",     "\"a\"", "\"", "\\\"",    "0",
+                                         "12", "-", ".5", "e1", "true", "false", "null",  " ",  "\\u00e4", "\"\n\"" };
     uint32_t n_good = 0;
     (void)state;
     for (uint64_t seed = 1; seed <= 200000; seed++) {
@@ -443,8 +574,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_canonical_is_allowed),
         cmocka_unit_test(what_is_not_canonical_is_refused),
+        cmocka_unit_test(without_tools_the_token_is_never_allowed),
         cmocka_unit_test(profiles_have_their_own_tags),
         cmocka_unit_test(nothing_that_is_allowed_breaks_a_block),
+        cmocka_unit_test(a_large_vocabulary_is_asked_for_the_same_set),
         cmocka_unit_test(parameters_and_names_come_to_an_end),
         cmocka_unit_test(a_token_that_crosses_into_a_value_is_looked_at_whole),
         cmocka_unit_test(a_block_in_reasoning_is_noticed),

@@ -95,22 +95,26 @@ typedef struct expectation {
     bool thinking, tools, cut;
 } expectation;
 
-static void check(const expectation *e, const slice *stops, size_t n_stops)
+static const chat_tool tools[] = {
+    { SLICE("f"), SLICE("{\"name\": \"f\", \"parameters\": {\"properties\": {\"s\": {\"type\": \"string\"}}}}") },
+    { SLICE("g"), SLICE("{\"name\": \"g\"}") },
+};
+enum { N_TOOLS = sizeof tools / sizeof tools[0] };
+
+static void check(const expectation *e, bool repair, const slice *stops, size_t n_stops)
 {
-    const chat_tool tool = {
-        SLICE("f"), SLICE("{\"name\": \"f\", \"parameters\": {\"properties\": {\"s\": {\"type\": \"string\"}}}}")
-    };
     const chat_parser_options options = { .thinking_open = e->thinking,
                                           .allow_tools = e->tools,
-                                          .tools = &tool,
-                                          .n_tools = 1,
+                                          .repair = repair,
+                                          .tools = tools,
+                                          .n_tools = N_TOOLS,
                                           .stops = stops,
                                           .n_stops = n_stops };
     for (int bytewise = 0; bytewise < 2; bytewise++) {
         outcome o = run(e->text, &options, bytewise, e->cut);
         if (strcmp(o.seen.out.data ? o.seen.out.data : "", e->seen) != 0 || o.outcome != e->outcome)
-            fail_msg("'%s'\n gave '%s' (%d)\n want '%s' (%d)", e->text, o.seen.out.data ? o.seen.out.data : "",
-                     o.outcome, e->seen, e->outcome);
+            fail_msg("'%s'%s\n gave '%s' (%d)\n want '%s' (%d)", e->text, repair ? " with repair" : "",
+                     o.seen.out.data ? o.seen.out.data : "", o.outcome, e->seen, e->outcome);
         buffer_free(&o.seen.out);
     }
 }
@@ -144,6 +148,8 @@ static void answers_are_understood(void **state)
           "[0 f {\"s\":\"a</b>&lt;/\uff5c"
           "DSML\uff5cparameter> <x> &amp;\"}]",
           CHAT_OUTCOME_TOOL_CALLS, false, true, false },
+        { CALL(INVOKE("f", PARAMETER("s", "true", "a</parameter>b"))), "[0 f {\"s\":\"a</parameter>b\"}]",
+          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { CALL(INVOKE("f", PARAMETER("s", "true", "1") "\n" PARAMETER("s", "true", "2"))), "[0 f {\"s\":\"1\"}]",
           CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { CALL(INVOKE("f", PARAMETER("n", "false", "not json"))), "[0 f {\"n\":\"not json\"}]", CHAT_OUTCOME_TOOL_CALLS,
@@ -154,9 +160,6 @@ static void answers_are_understood(void **state)
         { CALL(INVOKE("f", "<" DSML "parameter name=\"n\">12</" DSML "parameter>")), "[0 f {\"n\":12}]",
           CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { "<" DSML "tool_calls>\n" INVOKE("f", "") END, "[0 f {}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
-        { "<tool_calls>\n<invoke name=\"f\">\n<parameter name=\"s\" "
-          "string=\"true\">x</parameter>\n</invoke>\n</tool_calls>",
-          "[0 f {\"s\":\"x\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         /* repaired: parameters inside a parameter are an object */
         { CALL(INVOKE("f",
                       "<" DSML "parameter name=\"o\" string=\"false\">\n" PARAMETER("a", "true", "1") "\n" PARAMETER(
@@ -174,14 +177,14 @@ static void answers_are_understood(void **state)
         { INVOKE("f", "") "\n" PARAMETER("s", "true", "x"), "[0 f {}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         { INVOKE("f", "") "</" DSML "tool_calls>", "[0 f {}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false },
         /* nothing after a block that cannot be read is executed */
-        { "<" DSML "tool_calls>\nhm\n" CALL(INVOKE("f", "")) END, "C:<" DSML "tool_calls>\nhm\n" CALL(INVOKE("f", "")),
-          CHAT_OUTCOME_STOP, false, true, false },
+        { "<" DSML "tool_calls>\nhm\n" CALL(INVOKE("f", "")) END, "", CHAT_OUTCOME_BROKEN, false, true, false },
         /* not repaired */
-        { "<" DSML "tool_calls>\nhm" END, "C:<" DSML "tool_calls>\nhm", CHAT_OUTCOME_STOP, false, true, false },
+        { "<" DSML "tool_calls>\nhm" END, "", CHAT_OUTCOME_BROKEN, false, true, false },
         { "<" DSML "tool_calls>\n<" DSML "invoke name=\"f\">\n" END, "[0 f ", CHAT_OUTCOME_BROKEN, false, true, false },
         { "<" DSML "tool_calls>\n<" DSML "invoke name=\"f\">\n", "[0 f ", CHAT_OUTCOME_LENGTH, false, true, true },
-        /* without tools the markup is text */
-        { "x " DSML " y" END, "C:x " DSML " y", CHAT_OUTCOME_STOP, false, false, false },
+        /* without tools, and where it begins no tag, the token means nothing */
+        { "x " DSML " y" END, "C:x  y", CHAT_OUTCOME_STOP, false, false, false },
+        { "x " DSML " y" END, "C:x  y", CHAT_OUTCOME_STOP, false, true, false },
         { "```\n<tool_calls>\n```" END, "C:```\n<tool_calls>\n```", CHAT_OUTCOME_STOP, false, true, false },
         /* fences: closed by as many back-ticks, alone on their line */
         { "```xml\n<tool_calls>\n" END, "C:```xml\n<tool_calls>\n", CHAT_OUTCOME_STOP, false, true, false },
@@ -189,14 +192,51 @@ static void answers_are_understood(void **state)
           CHAT_OUTCOME_STOP, false, true, false },
         { "```\n```x\n<tool_calls>\n<invoke name=\"f\">" END, "C:```\n```x\n<tool_calls>\n<invoke name=\"f\">",
           CHAT_OUTCOME_STOP, false, true, false },
-        { "```\n``` \n<tool_calls>\n<invoke name=\"f\">\n</invoke>\n</tool_calls>", "C:```\n```[0 f {}]",
-          CHAT_OUTCOME_TOOL_CALLS, false, true, false },
-        { "`` \n<tool_calls>\n<invoke name=\"f\">\n</invoke>\n</tool_calls>", "C:``[0 f {}]", CHAT_OUTCOME_TOOL_CALLS,
-          false, true, false },
     };
     (void)state;
-    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
-        check(&list[i], NULL, 0);
+    for (size_t i = 0; i < 2 * (sizeof list / sizeof list[0]); i++)
+        check(&list[i / 2], i % 2, NULL, 0);
+}
+
+/* Of ordinary text are blocks with `repair` only, and so are calls of tools that nobody declared. */
+static void ordinary_text_is_a_call_only_with_repair(void **state)
+{
+    static const struct {
+        expectation plain, repaired;
+    } list[] = {
+#define PLAIN(text, seen) { text, seen, CHAT_OUTCOME_STOP, false, true, false }
+#define REPAIRED(text, seen)                                                                                           \
+    {                                                                                                                  \
+        text, seen, CHAT_OUTCOME_TOOL_CALLS, false, true, false                                                        \
+    }
+#define BOTH(text, repaired)                                                                                           \
+    {                                                                                                                  \
+        PLAIN(text END, "C:" text), REPAIRED(text, repaired)                                                           \
+    }
+        BOTH("<invoke name=\"rm_rf\">\n</invoke>\n<", "[0 rm_rf {}]"),
+        BOTH("ok\n<invoke name=\"f\">\n</invoke>\n<", "C:ok[0 f {}]"),
+        BOTH("<tool_calls>\n<invoke name=\"f\">\n<parameter name=\"s\" string=\"true\">x</parameter>\n</invoke>\n"
+             "</tool_calls>",
+             "[0 f {\"s\":\"x\"}]"),
+        BOTH("<DSML\uff5ctool_calls>\n<DSML\uff5cinvoke name=\"f\">\n</DSML\uff5cinvoke>\n</DSML\uff5ctool_calls>",
+             "[0 f {}]"),
+        BOTH("```\n``` \n<tool_calls>\n<invoke name=\"f\">\n</invoke>\n</tool_calls>", "C:```\n```[0 f {}]"),
+        BOTH("`` \n<tool_calls>\n<invoke name=\"f\">\n</invoke>\n</tool_calls>", "C:``[0 f {}]"),
+        { { CALL(INVOKE("rm_rf", "")), "", CHAT_OUTCOME_BROKEN, false, true, false },
+          REPAIRED(CALL(INVOKE("rm_rf", "")), "[0 rm_rf {}]") },
+        { { CALL(INVOKE("f", "") "\n" INVOKE("rm_rf", "")), "[0 f {}]", CHAT_OUTCOME_BROKEN, false, true, false },
+          REPAIRED(CALL(INVOKE("f", "") "\n" INVOKE("rm_rf", "")), "[0 f {}][1 rm_rf {}]") },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        check(&list[i].plain, false, NULL, 0);
+        check(&list[i].repaired, true, NULL, 0);
+    }
+    /* A value ends with a tag like the one that opened it. */
+    check(&(expectation)REPAIRED("<invoke name=\"f\">\n<parameter name=\"s\">x</" DSML
+                                 "parameter>y</parameter>\n</invoke>\n<",
+                                 "[0 f {\"s\":\"x</" DSML "parameter>y\"}]"),
+          true, NULL, 0);
 }
 
 /* 3.4: what models write instead of the canonical form, and means the same call. */
@@ -232,7 +272,8 @@ static void near_misses_are_repaired(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
-        check(&(expectation){ forms[i], "[0 f {\"s\":\"x\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false }, NULL, 0);
+        check(&(expectation){ forms[i], "[0 f {\"s\":\"x\"}]", CHAT_OUTCOME_TOOL_CALLS, false, true, false }, true,
+              NULL, 0);
 }
 
 /* 3.4, the rows of the fallback table, and what is never repaired. */
@@ -245,10 +286,11 @@ static void what_cannot_be_repaired_is_text_or_an_error(void **state)
         { "<" DSML "tool_calls>\n" INVOKE("f", PARAMETER("s", "true", "x")) "\n<" DSML "invoke name=\"g\">\n<" DSML
                                                                             "parameter name=\"a\" string=\"true\">hal",
           "[0 f {\"s\":\"x\"}][1 g {\"a\":\"hal", CHAT_OUTCOME_LENGTH, false, true, true },
-        { "ok\n\n<" DSML "tool_calls>\n<" DSML "inv", "C:ok\n\n<" DSML "tool_calls>\n<" DSML "inv", CHAT_OUTCOME_LENGTH,
-          false, true, true },
-        { "ok\n\n<" DSML "tool_calls>\n<" DSML "inv" END, "C:ok\n\n<" DSML "tool_calls>\n<" DSML "inv",
-          CHAT_OUTCOME_STOP, false, true, false },
+        { "ok\n\n<" DSML "tool_calls>\n<" DSML "inv", "C:ok", CHAT_OUTCOME_LENGTH, false, true, true },
+        { "ok\n\n<" DSML "tool_calls>\n<" DSML "inv" END, "C:ok", CHAT_OUTCOME_BROKEN, false, true, false },
+        { "ok\n\n<" DSML END, "C:ok", CHAT_OUTCOME_BROKEN, false, true, false },
+        { "ok\n\n<" DSML "parameter name=\"s\">" END, "C:ok", CHAT_OUTCOME_BROKEN, false, true, false },
+        { "ok\n\n<" DSML "div>" END, "C:ok", CHAT_OUTCOME_BROKEN, false, true, false },
         /* an unclosed value, an unclosed call, text between tags, a call without a name, an empty block */
         { "<" DSML "tool_calls>\n<" DSML "invoke name=\"f\">\n<" DSML "parameter name=\"s\" string=\"true\">x</" DSML
           "invoke>\n</" DSML "tool_calls>" END,
@@ -256,9 +298,9 @@ static void what_cannot_be_repaired_is_text_or_an_error(void **state)
         { CALL("<" DSML "invoke name=\"f\">\n"), "[0 f ", CHAT_OUTCOME_BROKEN, false, true, false },
         { CALL(INVOKE("f", "text")), "[0 f ", CHAT_OUTCOME_BROKEN, false, true, false },
         { CALL(INVOKE("f", "") "and"), "[0 f {}]", CHAT_OUTCOME_BROKEN, false, true, false },
-        { CALL("<" DSML "invoke>\n</" DSML "invoke>"), "C:" CALL("<" DSML "invoke>\n</" DSML "invoke>"),
-          CHAT_OUTCOME_STOP, false, true, false },
-        { CALL("") END, "C:" CALL(""), CHAT_OUTCOME_STOP, false, true, false },
+        { CALL("<" DSML "invoke>\n</" DSML "invoke>"), "", CHAT_OUTCOME_BROKEN, false, true, false },
+        { CALL("") END, "", CHAT_OUTCOME_BROKEN, false, true, false },
+        { "a</" DSML "tool" END, "C:a", CHAT_OUTCOME_STOP, false, true, false },
         /* plain names count only at the start of a line */
         { "see <tool_calls> and <invoke name=\"f\">" END, "C:see <tool_calls> and <invoke name=\"f\">",
           CHAT_OUTCOME_STOP, false, true, false },
@@ -267,8 +309,8 @@ static void what_cannot_be_repaired_is_text_or_an_error(void **state)
         { "a\xff</think>b" END, "R:a\ufffdC:b", CHAT_OUTCOME_STOP, true, true, false },
     };
     (void)state;
-    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
-        check(&list[i], NULL, 0);
+    for (size_t i = 0; i < 2 * (sizeof list / sizeof list[0]); i++)
+        check(&list[i / 2], i % 2, NULL, 0);
 }
 
 static void stop_strings_end_content_and_only_content(void **state)
@@ -284,7 +326,97 @@ static void stop_strings_end_content_and_only_content(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
-        check(&list[i], stops, sizeof stops / sizeof stops[0]);
+        check(&list[i], false, stops, sizeof stops / sizeof stops[0]);
+}
+
+/* Whatever a block holds and wherever it is cut, by a limit or by the end of the turn: nothing of it is content or reasoning,
+ * and what came before it is. */
+static void markup_is_never_content(void **state)
+{
+    static const char *const blocks[] = {
+        CALL(INVOKE("f",
+                    PARAMETER("s", "true", "a </b> " DSML " \n") "\n" PARAMETER("n", "false", "[1, {\"k\": null}]"))),
+        CALL(INVOKE("f", "") "\n" INVOKE("g", PARAMETER("a", "true", ""))),
+        "<" DSML " calls>\n<" DSML " invoke name='g'>\n</" DSML " invoke>\n</" DSML " calls>",
+        INVOKE("f", PARAMETER("s", "true", "x")),
+        "<" DSML "tool_calls>\nhm <b> x",
+        "<" DSML "tool_calls>\n" INVOKE("rm_rf", ""),
+        "<" DSML "tool_cal x",
+        "<" DSML "<" DSML DSML "</" DSML "tool_calls>",
+    };
+    const size_t n_blocks = sizeof blocks / sizeof blocks[0];
+    size_t n_cuts = 0;
+    (void)state;
+    /* Bits: the answer reasons first; repair; the grammar's parser; cut off, or ended by the model. */
+    for (size_t i = 0; i < n_blocks * 16; i++) {
+        const bool thinking = i & 1, repair = i & 2, grammar = i & 4, cut = i & 8;
+        const chat_parser_options options = { .thinking_open = thinking,
+                                              .allow_tools = true,
+                                              .grammar = grammar,
+                                              .repair = repair,
+                                              .tools = tools,
+                                              .n_tools = N_TOOLS };
+        const char *want = thinking ? "R:rC:ok" : "C:ok";
+        token_list ids = { 0 };
+        buffer text = { 0 };
+        assert_int_equal(buffer_printf(&text, "%sok\n\n%s", thinking ? "r</think>" : "", blocks[i / 16]), DS4_OK);
+        text_encode_with_specials(tokenizer, buffer_slice(&text), &ids, NULL);
+        size_t begin = 0;
+        while (ids.ids[begin] != text_special_id(tokenizer, TEXT_DSML))
+            begin++;
+        for (size_t n = begin + 1; n <= ids.n; n++, n_cuts++) {
+            outcome o = { .verdict = CHAT_GO_ON };
+            chat_parser *p;
+            assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &o.seen, NULL), DS4_OK);
+            for (size_t k = 0; k < n && o.verdict == CHAT_GO_ON; k++)
+                assert_int_equal(chat_parser_feed(p, ids.ids[k], &o.verdict, NULL), DS4_OK);
+            const bool went_on = o.verdict == CHAT_GO_ON;
+            assert_int_equal(chat_parser_finish(p, went_on && cut, &o.outcome, NULL), DS4_OK);
+            const char *seen = o.seen.out.data ? o.seen.out.data : "", *call = strchr(seen, '[');
+            const size_t n_seen = call ? (size_t)(call - seen) : strlen(seen);
+            if (n_seen != strlen(want) || memcmp(seen, want, n_seen) != 0 || strstr(call ? call : "", "C:"))
+                fail_msg("%zu tokens of '%s' gave '%s'", n, text.data, seen);
+            if (went_on && cut)
+                assert_int_equal(o.outcome, CHAT_OUTCOME_LENGTH);
+            else
+                assert_true(o.outcome == CHAT_OUTCOME_TOOL_CALLS || o.outcome == CHAT_OUTCOME_BROKEN);
+            chat_parser_free(p);
+            buffer_free(&o.seen.out);
+        }
+        token_list_free(&ids);
+        buffer_free(&text);
+    }
+    printf("%zu cuts\n", n_cuts);
+}
+
+/* An opening that the caller writes is no content either, before its token has come. */
+static void an_expected_block_is_no_content(void **state)
+{
+    static const struct {
+        const char *text, *seen;
+        bool expected, cut;
+    } list[] = { { "\n\n<", "", true, true },
+                 { "\n\n", "", true, true },
+                 { "\n\n<", "C:\n\n<", false, true },
+                 { "ok <", "C:ok <", false, true } };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        const chat_parser_options options = { .allow_tools = true, .tools = tools, .n_tools = N_TOOLS };
+        outcome o = { .verdict = CHAT_GO_ON };
+        token_list ids = { 0 };
+        chat_parser *p;
+        text_encode(tokenizer, slice_of(list[i].text), &ids, NULL);
+        assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, &o.seen, NULL), DS4_OK);
+        if (list[i].expected)
+            chat_parser_expect_block(p);
+        for (size_t k = 0; k < ids.n; k++)
+            assert_int_equal(chat_parser_feed(p, ids.ids[k], &o.verdict, NULL), DS4_OK);
+        assert_int_equal(chat_parser_finish(p, list[i].cut, &o.outcome, NULL), DS4_OK);
+        assert_string_equal(o.seen.out.data ? o.seen.out.data : "", list[i].seen);
+        chat_parser_free(p);
+        token_list_free(&ids);
+        buffer_free(&o.seen.out);
+    }
 }
 
 /* 3.2: structure is greedy, payload is not. */
@@ -292,7 +424,7 @@ static void only_payload_is_sampled(void **state)
 {
     static const char text[] =
         "a" CALL(INVOKE("f", PARAMETER("s", "true", "QQ") "\n" PARAMETER("n", "false", "[\"QQ\", 7]")));
-    const chat_parser_options options = { .allow_tools = true };
+    const chat_parser_options options = { .allow_tools = true, .tools = tools, .n_tools = N_TOOLS };
     token_list ids = { 0 };
     chat_parser *p;
     record seen = { 0 };
@@ -317,8 +449,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_understood),
+        cmocka_unit_test(ordinary_text_is_a_call_only_with_repair),
         cmocka_unit_test(near_misses_are_repaired),
         cmocka_unit_test(what_cannot_be_repaired_is_text_or_an_error),
+        cmocka_unit_test(markup_is_never_content),
+        cmocka_unit_test(an_expected_block_is_no_content),
         cmocka_unit_test(stop_strings_end_content_and_only_content),
         cmocka_unit_test(only_payload_is_sampled),
     };

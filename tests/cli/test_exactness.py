@@ -122,12 +122,22 @@ class Exactness(unittest.TestCase):
                 got = self.logits(path, tokens, "--parity", "--all", "--kernels", kernels)
                 self.assert_near(got, want, "logits")
 
+    def test_packed_rows_of_ds4_mini(self):
+        """2,100 tokens, so that the indexer has to choose: the logits of packed rows are those of rows in f32, to the bit."""
+        path = ROOT / "models" / "ds4-mini.gguf"
+        tokens = np.random.default_rng(2).integers(0, 2048, 2100).tolist()
+        for kernels in self.kernels:
+            packed, plain = (self.logits(path, tokens, "--kernels", kernels, "--kv-rows", rows) for rows in ("auto", "f32"))
+            self.assertTrue((packed.view("u4") == plain.view("u4")).all(), kernels)
+
     def test_the_same_bits_in_chunks_of_any_size_and_with_any_threads(self):
         for preset in ("mixed", "odd", "deep128", "rounding"):
             path, _, draw = self.model(preset, 1)
             tokens = draw()
             flags = ["--all"] + (["--index-rounding", "none"] if preset != "rounding" else [])
             whole = self.logits(path, tokens, *flags, "--threads", "1")
+            rows = self.logits(path, tokens, *flags, "--kv-rows", "f32")  # packed rows hold the same values
+            self.assertTrue((whole.view("u4") == rows.view("u4")).all(), f"{preset} rows in f32")
             for chunk, threads in ((1, 1), (1, 2), (7, 2), (64, 2), (len(tokens), 2)):
                 again = self.logits(path, tokens, *flags, "--chunk", str(chunk), "--threads", str(threads))
                 self.assertTrue((whole.view("u4") == again.view("u4")).all(), f"{preset} chunk {chunk} threads {threads}")

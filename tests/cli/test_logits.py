@@ -52,16 +52,21 @@ class Logits(unittest.TestCase):
 
     def test_wrong_use(self):
         self.refused("token 288 is not one of 288", "288")
-        self.refused("--act: not a value", "1", "--act", "f16")
-        self.refused("--kv-rounding: not a value", "1", "--kv-rounding", "some")
-        self.refused("--backend: not a value", "1", "--backend", "abacus")
-        self.refused("--chunk: not a value", "1", "--chunk", "-1")
+        self.refused("--act f16: use q8 or f32", "1", "--act", "f16")
+        self.refused("--kv-rounding some: use official or none", "1", "--kv-rounding", "some")
+        self.refused("--backend abacus: use cpu", "1", "--backend", "abacus")
+        self.refused("--chunk must be an integer", "1", "--chunk", "-1")
         self.refused("--nothing", "1", "--nothing")
         self.refused("kernels 'mmx' do not exist", "1", "--kernels", "mmx")
         self.refused("a draft needs two tokens", "1", "--draft")
         self.refused("m2.gguf: cannot open: No such file", "1", model=self.folder / "m2.gguf")
         self.out = self.folder / "nowhere" / "out"
         self.refused("No such file", "1", code=1)
+
+    def test_without_a_model_it_uses_ds4_mini(self):
+        command = [PROGRAMS / "ds4-logits", "--ids", "1,2", "--out", self.out]
+        self.assertEqual(subprocess.run([str(c) for c in command], capture_output=True).returncode, 0)
+        self.assertEqual(len(self.out.read_bytes()), 2048 * 4)
 
     def test_bytes_after_the_last_tensor_are_mentioned(self):
         with open(self.model, "ab") as f:
@@ -79,7 +84,7 @@ class Logits(unittest.TestCase):
         while str(self.model) not in maps.read_text() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.truncate(self.model, 4096)
-        _, words = running.communicate(timeout=120)
+        _, words = running.communicate()
         self.assertEqual(running.returncode, 1, words)
         self.assertIn("the model file was truncated while in use", words)
 
@@ -87,19 +92,19 @@ class Logits(unittest.TestCase):
         for flags, words in ((["--kv-rounding", "some"], "--kv-rounding some: use official or none"),
                              (["--index-rounding", "fp4"], "--index-rounding fp4: use official or none"),
                              (["--act", "fp8"], "--act fp8: use q8 or f32"), (["--kernels", "mmx", "--parity"], "kernels 'mmx' do not exist")):
-            done = subprocess.run([str(PROGRAMS / "ds4-server"), "-m", str(self.model), "--port", "0", *flags], capture_output=True,
-                                  text=True, timeout=60)
+            done = subprocess.run([str(PROGRAMS / "ds4-server"), "-m", str(self.model), "--port", "0", "--no-kv-disk", *flags], capture_output=True,
+                                  text=True)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(words, done.stderr)
 
     def fingerprint(self, *flags):
-        running = subprocess.Popen([str(PROGRAMS / "ds4-server"), "-m", str(self.model), "--port", "0", *flags],
+        running = subprocess.Popen([str(PROGRAMS / "ds4-server"), "-m", str(self.model), "--port", "0", "--no-kv-disk", *flags],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for line in running.stderr:
             if "fingerprint=" in line:
                 break
         running.send_signal(signal.SIGTERM)
-        running.communicate(timeout=60)
+        running.communicate()
         return line.split("fingerprint=")[1].split()[0]
 
     def test_the_switches_are_part_of_the_identity_of_states(self):

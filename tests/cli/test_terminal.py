@@ -5,6 +5,8 @@ import pty
 import re
 import select
 import shutil
+import signal
+import subprocess
 import tempfile
 import termios
 import time
@@ -20,7 +22,7 @@ class Terminal:
     def __init__(self, home, *arguments):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.environ.update(HOME=home, TERM="xterm", LC_ALL="C")
+            os.environ.update(HOME=home, XDG_CACHE_HOME=os.path.join(home, "cache"), TERM="xterm", LC_ALL="C")
             os.execv(PROGRAM, [str(PROGRAM), *arguments])
         self.text = b""
 
@@ -137,9 +139,84 @@ class Interactive(unittest.TestCase):
         self.assertEqual(t.end(), 0)
 
 
+    def history(self):
+        """The messages of the history file, in which libedit writes newlines and spaces as \\012 and \\040."""
+        lines = pathlib.Path(self.home, ".ds4_history").read_text().splitlines()[1:]
+        return [re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), line) for line in lines]
+
+    def talk(self, *keys, flags=()):
+        """Types each of `keys` at a prompt of its own, ends, and returns all that came."""
+        t = Terminal(self.home, *GREEDY, "-n", "8", "--no-kv-disk", *flags)
+        said = t.expect(b"ds4> $")
+        for typed in keys:
+            t.wait_for_editor()
+            t.type(typed)
+            said += t.expect(b"ds4> $")
+        t.wait_for_editor()
+        t.type(CTRL_D)
+        self.assertEqual(t.end(), 0)
+        return said
+
+    def test_pasted_text_is_one_message(self):
+        self.talk(b"Read: \x1b[200~first line\rsecond\tline\n\x1b[31mthird\x1b[0m\x07\x1b[201~ end\r")
+        self.assertEqual(self.history(), ["Read: first line\nsecond\tline\n[31mthird[0m end"])
+
+    def test_a_paste_is_edited_like_what_was_typed(self):
+        self.talk(b"\x1b[200~one\rtwo\x1b[201~\x7fx\x1b[D\x1b[D!\r")
+        self.assertEqual(self.history(), ["one\nt!wx"])
+
+    def test_a_newline_can_be_typed(self):
+        said = self.talk(b"one\x1b\rtwo\\\rthree\r", b"/help\r")
+        self.assertEqual(self.history(), ["one\ntwo\nthree", "/help"])
+        self.assertIn(b"Alt-Enter", said)
+
+    def test_a_message_may_begin_with_a_comment_or_a_path(self):
+        messages = ["// what is this?", "/usr/bin/env: what is it?", "/help\nis a command", " /nope with a space before it"]
+        said = self.talk(*(m.replace("\n", "\x1b\r").encode() + b"\r" for m in messages))
+        self.assertNotIn(b"no command", said)
+        self.assertEqual(self.history(), messages)
+        self.assertIn(b"a space before it makes it a message", self.talk(b"/tmp\r"))
+
+    def test_read_without_a_name_says_what_is_missing(self):
+        said = self.talk(b"/read\r", b"/read  \r", b"/quit \x15/reader\r")
+        self.assertEqual(said.count(b"/read needs the name of a file: /read FILE"), 2)
+        self.assertIn(b"there is no command /reader", said)
+        pathlib.Path(self.home, "notes").write_text("Hello")
+        self.assertNotIn(b"No such file", self.talk(b"/read ~/notes\r"))
+
+    def test_verbose_shows_the_log(self):
+        self.assertRegex(self.talk(b"Hi\r", flags=["-v"]), rb"info answer prompt=\d+ cached=0 generated=\d+")
+        self.assertNotIn(b" info ", self.talk(b"Hi\r"))
+
+    def test_sigterm_and_a_terminal_that_closes_end_it_with_everything_saved(self):
+        store = pathlib.Path(self.home, "store")
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            t = Terminal(self.home, *GREEDY, "-n", "8", "--kv-disk-dir", str(store), "--kv-min-free", "1", "-v")
+            t.expect(b"ds4> ")
+            t.wait_for_editor()
+            t.type(b"Remember: " + b"the harbour is quiet and the lantern is lit. " * 80 + str(number).encode() + b"\r")
+            t.expect(b"answer prompt=.*\n")
+            os.kill(t.pid, number)
+            self.assertEqual(t.end(), 128 + number)
+        self.assertTrue(list(store.glob("o/*/*.f")))
+
+
+class Piped(unittest.TestCase):
+    def test_piped_input_leaves_no_history_and_no_prompt(self):
+        with tempfile.TemporaryDirectory() as home:
+            done = subprocess.run([str(PROGRAM), *GREEDY, "--no-kv-disk", "-v"], input="What is 23 + 48?\n/nope\nends with \\\nHello\n",
+                                  capture_output=True, text=True, env=dict(os.environ, HOME=home))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(os.listdir(home), [])
+        self.assertIn("71", done.stdout)
+        self.assertNotIn("ds4>", done.stdout)
+        self.assertNotIn("/help", done.stdout)
+        self.assertEqual(done.stderr.count("answer prompt="), 3, "a line is a message")
+
+
 class OneShot(unittest.TestCase):
     def test_progress_is_shown_while_a_long_prompt_is_read_and_ctrl_c_ends_it(self):
-        t = Terminal("/nonexistent", *GREEDY, "-c", "8192", "-p", "word lantern harbour " * 1500)
+        t = Terminal("/nonexistent", *GREEDY, "--no-kv-disk", "-c", "8192", "-p", "word lantern harbour " * 1500)
         t.expect(rb"reading the prompt: \d+ of 4\d\d\d tokens \(\d+ %\), \d+ tokens/s")
         t.type(CTRL_C)
         t.expect(rb"\(stopped\)")

@@ -4,7 +4,7 @@ import sys
 
 import openai
 
-client = openai.OpenAI(max_retries=0, timeout=120)
+client = openai.OpenAI(max_retries=0, timeout=3600)
 PLAIN = {"model": "ds4-mini", "temperature": 0, "extra_body": {"thinking": {"type": "disabled"}}}
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "description": "Weather for a city", "parameters": {
     "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]

@@ -8,7 +8,7 @@ env_dir=${DS4_TEST_ENV:-$PWD/build/test-env}
 model=${DS4_MODEL:-$PWD/models/ds4-mini.gguf}
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 log=$(mktemp)
-"$build/bin/ds4-server" -m "$model" --port "$port" -c 8192 2>"$log" &
+"$build/bin/ds4-server" -m "$model" --port "$port" -c 8192 --no-kv-disk 2>"$log" &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null; rm -f "$log"' EXIT
 for _ in $(seq 200); do

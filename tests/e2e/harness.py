@@ -24,6 +24,10 @@ BUILD = pathlib.Path(os.environ.get("DS4_BUILD", ROOT / "build-faults"))
 MODEL = pathlib.Path(os.environ.get("DS4_MODEL", ROOT / "models" / "ds4-mini.gguf"))
 SERVER = BUILD / "bin" / "ds4-server"
 
+# Programs that keep conversations where nobody said keep them here, never in the cache of the person who runs the tests.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="ds4-cache-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # for the children: abort() is part of the crash matrix
 
 # Small segments, so that short test prompts have stems, and every checkpoint counts.
@@ -51,19 +55,25 @@ def tiny_model(seed=1):
     return _tiny[seed]
 
 
+DEFAULT_STORE = object()
+
+
 class Server:
     """A ds4-server on a free port. Use as a context manager; what is left running is killed.
+    `store`: a directory; None: --no-kv-disk; DEFAULT_STORE: no flag at all.
     `faults`, `fault_seed`, `fault_log` are DS4_KV_FAULT and its companions; `wrap` stands before the command."""
 
     def __init__(self, store=None, faults=None, flags=(), log=None, model=None, fault_log=None,
-                 fault_seed=1, wrap=()):
+                 fault_seed=1, wrap=(), env=None):
         self.port = None  # of the system's choice; known when it listens
         self.log_path = pathlib.Path(log or scratch_file("ds4-log-"))
         command = [str(SERVER), "-m", str(model or MODEL), "--host", "127.0.0.1", "--port", "0", "-c", "8192"]
-        if store:
+        if store is None:
+            command.append("--no-kv-disk")
+        elif store is not DEFAULT_STORE:
             command += ["--kv-disk-dir", str(store)] + STORE_FLAGS
         command = list(wrap) + command + list(flags)
-        env = {k: v for k, v in os.environ.items() if not k.startswith("DS4_KV_")}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("DS4_KV_")} | (env or {})
         if faults:
             env["DS4_KV_FAULT"] = faults
             env["DS4_KV_SEED"] = str(fault_seed)
@@ -121,7 +131,7 @@ class Server:
     # ---- requests
 
     @contextlib.contextmanager
-    def request(self, method, path, body=None, headers={}, timeout=300):
+    def request(self, method, path, body=None, headers={}, timeout=3600):
         """The answer as http.client gives it, on a connection of its own that lives as long as the `with`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
@@ -131,14 +141,14 @@ class Server:
             connection.close()
 
     def get(self, path):
-        with self.request("GET", path, timeout=60) as answer:
+        with self.request("GET", path, timeout=3600) as answer:
             return answer.status, answer.read().decode()
 
-    def ask(self, body, path="/v1/chat/completions", timeout=300):
+    def ask(self, body, path="/v1/chat/completions", timeout=3600):
         """A body as JSON: request() with its answer unread."""
         return self.request("POST", path, json.dumps(body), {"Content-Type": "application/json"}, timeout)
 
-    def post(self, body, path="/v1/chat/completions", timeout=300):
+    def post(self, body, path="/v1/chat/completions", timeout=3600):
         """The status and the parsed answer."""
         with self.ask(body, path, timeout) as answer:
             return answer.status, json.loads(answer.read())
@@ -201,11 +211,13 @@ class Server:
             time.sleep(0.01)
 
     def wait_saved(self, seconds=30):
-        """Until the writer's queue is empty (twice in a row: the engine may just be handing something over)."""
+        """Until the writer's queue is empty and nothing is on trial any more (three times in a row: the engine may just be
+        handing something over). The librarian withdraws an intent after the answer has been sent."""
         end, calm = time.monotonic() + seconds, 0
         while calm < 3:
-            assert time.monotonic() < end, f"the store's queue does not drain:\n{self.log()}"
-            calm = calm + 1 if self.metric("ds4_kv_queue_jobs") == 0 else 0
+            assert time.monotonic() < end, f"the store does not come to rest:\n{self.log()}"
+            busy = self.metric("ds4_kv_queue_jobs") + self.metric("ds4_kv_intents")
+            calm = calm + 1 if busy == 0 else 0
             time.sleep(0.02)
 
 

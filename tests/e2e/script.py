@@ -4,12 +4,13 @@ import shutil
 
 import harness
 
-FLAGS = ["--kv-segment", "48", "--kv-cache-min-tokens", "32", "-c", "2048", "--threads", "1", "--batched-session", "2"]
+FLAGS = ["-c", "2048", "--threads", "1", "--batched-session", "2"]
+STORE_FLAGS = ["--kv-segment", "48", "--kv-cache-min-tokens", "32"]
 
 
 class Server(harness.Server):
     def __init__(self, store=None, faults=None, flags=(), seed=1, **more):
-        super().__init__(store, faults, FLAGS + list(flags), model=harness.tiny_model(seed), **more)
+        super().__init__(store, faults, FLAGS + (STORE_FLAGS if store else []) + list(flags), model=harness.tiny_model(seed), **more)
 
 
 def opening(seed, n_words):

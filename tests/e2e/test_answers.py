@@ -11,7 +11,7 @@ QUESTIONS = ("Hi", "What is 23 + 48?", "Tell me about yourself.", "Remember: the
 class Answers(harness.ServerCase):
     def events(self, body):
         """The data of every event, as text; fails unless the stream is well formed."""
-        with self.server.request("POST", "/v1/chat/completions", json.dumps(dict(body, stream=True)), timeout=120) as answer:
+        with self.server.request("POST", "/v1/chat/completions", json.dumps(dict(body, stream=True))) as answer:
             self.assertEqual((answer.status, answer.getheader("Content-Type")), (200, "text/event-stream"))
             self.assertEqual(answer.getheader("Cache-Control"), "no-cache")
             self.assertRegex(answer.getheader("x-request-id"), "^req_[0-9a-f]{24}$")
@@ -57,9 +57,9 @@ class Answers(harness.ServerCase):
     def check_usage(self, usage):
         self.assertEqual(usage["total_tokens"], usage["prompt_tokens"] + usage["completion_tokens"])
         details = usage["prompt_tokens_details"]
-        self.assertEqual(details["cached_tokens"] + details["cache_write_tokens"], usage["prompt_tokens"])
+        self.assertEqual(details["cache_write_tokens"], 0, "there is no store")
         self.assertEqual((usage["prompt_cache_hit_tokens"], usage["prompt_cache_miss_tokens"]),
-                         (details["cached_tokens"], details["cache_write_tokens"]))
+                         (details["cached_tokens"], usage["prompt_tokens"] - details["cached_tokens"]))
         self.assertLessEqual(usage["completion_tokens_details"]["reasoning_tokens"], usage["completion_tokens"])
 
     def test_streamed_and_whole_say_the_same(self):
@@ -74,6 +74,44 @@ class Answers(harness.ServerCase):
                 self.assertEqual(whole[2]["completion_tokens"], streamed[2]["completion_tokens"])
                 for stop in more.get("stop", ()):
                     self.assertNotIn(stop, whole[0]["content"])
+
+    def test_the_number_of_generated_tokens_is_one(self):
+        """usage, timings and the log agree, whether the model ends its turn or is cut off."""
+        for limit, finish in ((200, "stop"), (5, "length")):
+            status, answer = self.server.post({"messages": [{"role": "user", "content": QUESTIONS[0]}], "temperature": 0,
+                                               "thinking": False, "max_tokens": limit})
+            self.assertEqual((status, answer["choices"][0]["finish_reason"]), (200, finish))
+            n = answer["usage"]["completion_tokens"]
+            self.assertEqual(answer["timings"]["predicted_n"], n)
+            self.assertIn(f"gen={n} ", next(line for line in self.server.log().splitlines() if f"id={answer['id'][9:]}" in line))
+
+    def test_temperature_0_is_greedy_while_the_model_reasons(self):
+        body = {"messages": [{"role": "user", "content": QUESTIONS[1]}], "max_tokens": 40, "temperature": 0, "reasoning_effort": "high"}
+        answers = {self.whole(dict(body, seed=seed))[0]["reasoning_content"] for seed in (1, 2, 3)}
+        self.assertEqual(len(answers), 1)
+
+    def test_what_is_not_kept_is_neither_advertised_nor_accepted(self):
+        for model in json.loads(self.server.get("/v1/models")[1])["data"]:
+            self.assertFalse({"response_format", "structured_outputs"} & set(model["supported_parameters"]))
+        asked = [{"role": "user", "content": "Hi"}]
+        schema = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {"type": "object"}}}
+        for more, param in (({"response_format": schema}, "response_format"), ({"guided_json": {"type": "object"}}, "guided_json")):
+            status, answer = self.server.post({"messages": asked, **more})
+            self.assertEqual((status, answer["error"]["code"], answer["error"]["param"]), (400, "unsupported_parameter", param))
+
+    def test_a_loop_ends_with_its_reason(self):
+        """One token that is more likely than any other, for ever."""
+        server = self.server
+        for stream in (False, True):
+            body = {"messages": [{"role": "user", "content": "Go on"}], "thinking": False, "temperature": 0, "logit_bias": {"100": 100},
+                    "max_tokens": 3000, "stream": stream, "stream_options": {"include_usage": True}}
+            with server.ask(body) as answer:
+                text = answer.read().decode()
+            self.assertIn('"finish_reason":"length","stop_reason":"loop"', text)
+            self.assertIn('"completion_tokens":1024,', text)
+        self.assertIn("finish=length", server.log())
+        self.assertIn("why=loop period=1", server.log())
+        self.assertEqual(server.metric("ds4_loops_ended_total"), 2)
 
     def test_a_seed_gives_the_same_answer_and_others_give_others(self):
         body = {"messages": [{"role": "user", "content": "Tell me something."}], "max_tokens": 30, "thinking": False, "logit_bias": {"1": -100}}
@@ -105,6 +143,26 @@ class Answers(harness.ServerCase):
         for text in ("", "\0", "\ud800", "a\U0001f600b", "<\uff5cUser\uff5c></think>", "\n" * 50):
             status, answer = self.server.post({"messages": [{"role": "user", "content": text}], "max_tokens": 2, "thinking": False})
             self.assertEqual(status, 200, (text, answer))
+
+
+class Written(unittest.TestCase):
+    def test_written_tokens_are_found_again(self):
+        """cache_write_tokens of one request are what the next server finds on disk; none with cache_prompt false."""
+        store = harness.new_store()
+        self.addCleanup(harness.drop_store, store)
+        messages = harness.opening(3)
+        with harness.Server(store) as server:
+            _, usage = server.chat(messages, cache_prompt=False)
+            self.assertEqual(usage["prompt_tokens_details"], {"cached_tokens": 0, "cache_write_tokens": 0})
+            _, usage = server.chat(messages)
+            written = usage["prompt_tokens_details"]["cache_write_tokens"]
+            self.assertGreaterEqual(written, usage["prompt_tokens"] - 1)
+            server.wait_saved()
+        with harness.Server(store) as server:
+            _, usage = server.chat(messages)
+            details = usage["prompt_tokens_details"]
+            self.assertGreaterEqual(details["cached_tokens"], written - 1)  # the last token is always computed
+            self.assertLessEqual(details["cached_tokens"] + details["cache_write_tokens"], usage["prompt_tokens"])
 
 
 if __name__ == "__main__":

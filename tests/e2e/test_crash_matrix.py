@@ -37,6 +37,18 @@ class CrashMatrix(unittest.TestCase):
         finally:
             harness.drop_store(store)
 
+    def test_a_store_at_rest_has_no_intents(self):
+        """The last answer may be out long before the librarian has withdrawn its intent: wait_saved() waits for both."""
+        store = script.half_store()
+        self.addCleanup(harness.drop_store, store)
+        messages = dict(script.bodies(script.truth().__getitem__))["a2"]
+        with script.Server(store, faults="intent.unlink:delay:400@*") as server:
+            self.assertEqual(server.exact(messages), script.truth()["a2"])
+            self.assertTrue(list((store / "intent").glob("*")), "the delay should have kept one for a moment")
+            server.wait_saved()
+            self.assertIn("kv restore plan=exact", server.log())
+            self.assertEqual(list((store / "intent").glob("*")), [], "an intent was left")
+
     def test_every_point(self):
         points, died = matrix.passages(), []
         self.assertGreater(len(points), 30, f"too few fault points were passed: {sorted(points)}")

@@ -193,6 +193,21 @@ class Directory(Case):
             # __exit__ was a kill -9.
         self.assert_used()
 
+    def test_two_running_servers_find_what_the_other_saved(self):
+        """A conversation that changes servers at every turn is never read again from its beginning."""
+        store = harness.new_store()
+        self.addCleanup(harness.drop_store, store)
+        messages, cached = harness.opening(3), 0
+        with script.Server(store) as a, script.Server(store) as b:
+            for turn, server in enumerate((a, b, a, b)):
+                answer, usage = server.chat(messages)
+                found = usage["prompt_tokens_details"]["cached_tokens"]
+                if turn:
+                    self.assertGreater(found, cached, f"turn {turn}\n{server.log()}")
+                cached = found
+                server.wait_saved()
+                messages = harness.continued(messages, answer, f"And what is {turn} + 44?")
+
     def test_others_evict_what_is_being_used(self):
         """F24, F26: another program deletes objects at any moment."""
         dice = random.Random(7)

@@ -28,8 +28,12 @@ ERRORS = {
     "restore.after_intent": ("delay:3",),
     "restore.*": ("EIO", "STATE_BAD", "OOM", "DEVICE_LOST"),
     "evict.*": ("EACCES", "ENOENT"),
+    "lock": ("EINVAL",),
+    "intent.unlink": ("EIO", "EACCES", "delay:3"),
+    "identity.hash": ("EIO",),
     "clock": ("skew:-315360000", "skew:315360000"),
     "engine.*": (),
+    "backend.*": (),
 }
 
 

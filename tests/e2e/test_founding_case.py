@@ -106,7 +106,8 @@ class FoundingCase(unittest.TestCase):
                 server.wait_saved()
 
     def test_a_load_that_kills_the_process_is_not_met_twice(self):
-        for fault in ("restore.after_intent:kill@1", "restore.first_chunk:kill@1"):
+        for fault in ("read.seg:kill@1", "restore.after_verify:kill@1", "restore.after_intent:kill@1",
+                      "restore.first_chunk:kill@1"):
             with self.subTest(fault=fault):
                 self.tearDownStore()
                 server = harness.Server(self.store, faults=fault)
@@ -142,6 +143,50 @@ class FoundingCase(unittest.TestCase):
             answer, usage = server.chat(self.next)
             self.assertEqual(answer, self.cold)
             self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], 64)
+
+
+class ShortConversations(unittest.TestCase):
+    """The restart example of README.md, with the default options: a question, an answer, kill -9, one message more."""
+
+    def setUp(self):
+        self.store = harness.new_store()
+        self.addCleanup(harness.drop_store, self.store)
+
+    def server(self):
+        return harness.Server(harness.DEFAULT_STORE, env={"XDG_CACHE_HOME": str(self.store)}, flags=["--kv-min-free", "1"])
+
+    def test_a_first_question_and_its_answer_are_kept(self):
+        messages = [{"role": "user", "content": "What is 12 + 30?"}]
+        with self.server() as server:
+            answer, usage = server.chat(messages)
+            n_first = usage["total_tokens"]
+            server.wait_saved()
+        messages = harness.continued(messages, answer, "And what is 31 + 44?")
+        with self.server() as server:
+            _, usage = server.chat(messages)
+            cached = usage["prompt_tokens_details"]["cached_tokens"]
+            self.assertLess(n_first, 64)  # or this is no short conversation
+            # All but the end of the turn, which the next prompt writes itself.
+            self.assertGreaterEqual(cached, n_first - 2, server.log())
+            server.wait_saved()
+            answer, _ = server.chat(messages)
+        messages = harness.continued(messages, answer, "Thanks!")
+        with self.server() as server:
+            _, usage = server.chat(messages)
+            self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], cached, server.log())
+
+    def test_a_question_is_kept_when_its_reasoning_is_not_sent_back(self):
+        question = [{"role": "user", "content": "What is 12 + 30?"}]
+        with self.server() as server:
+            status, answer = server.post({"messages": question})
+            self.assertEqual(status, 200)
+            self.assertTrue(answer["choices"][0]["message"].get("reasoning_content"))
+            server.wait_saved()
+        messages = question + [{"role": "assistant", "content": "12 + 30 = 42."},
+                               {"role": "user", "content": "And 13 + 13?"}]
+        with self.server() as server:
+            _, answer = server.post({"messages": messages})
+            self.assertGreaterEqual(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 8, server.log())
 
 
 class Classes(unittest.TestCase):

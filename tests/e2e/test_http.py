@@ -17,7 +17,7 @@ LONG = {"messages": [{"role": "user", "content": harness.story(5, 2500)}], "temp
 
 
 def program(*arguments, **more):
-    return subprocess.run([str(harness.SERVER), *map(str, arguments)], capture_output=True, text=True, timeout=60, **more)
+    return subprocess.run([str(harness.SERVER), *map(str, arguments)], capture_output=True, text=True, **more)
 
 
 class BadStart(unittest.TestCase):
@@ -36,8 +36,8 @@ class BadStart(unittest.TestCase):
         self.assertIn("/nonexistent.gguf", done.stderr)
 
     def test_wrong_options_say_so(self):
-        for arguments, words in ((("--port", "x"), "--port wants an integer"), (("--prot", "1"), "unknown option --prot"),
-                                 (("--ctx",), "--ctx needs a value"), (("--port", "1e3"), "--port wants an integer"),
+        for arguments, words in ((("--port", "x"), "--port must be an integer"), (("--prot", "1"), "unknown option --prot"),
+                                 (("--ctx",), "--ctx needs a value"), (("--port", "1e3"), "--port must be an integer"),
                                  (("--api-key", ""), "--api-key is empty"), (("--api-key-file", os.devnull), "is empty"),
                                  (("--default-effort", "silly"), "--default-effort silly"), (("--host", "nosuch.invalid"), "--host nosuch.invalid"),
                                  (("--cuda",), "only the cpu backend"), (("--heartbeat", "x"), "events, comments or off"),
@@ -67,7 +67,7 @@ class Http(unittest.TestCase):
         cls.server.kill()
 
     def raw(self, body, path="/v1/chat/completions", method="POST", headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -111,14 +111,14 @@ class Http(unittest.TestCase):
 
     def test_a_prompt_longer_than_the_context(self):
         answer = self.raw(json.dumps({"messages": [{"role": "user", "content": "word " * 40000}]}))
-        self.assert_error(answer, 400, "context_length_exceeded", "the context holds 8192")
+        self.assert_error(answer, 400, "context_length_exceeded", "maximum context length is 8192 tokens")
         error = json.loads(answer[2])["error"]
         self.assertGreater(error["n_prompt_tokens"], 8192)
         self.assertNotIn("--ctx", error["message"], "this model knows no larger context")
 
     def test_a_prompt_far_longer_than_the_context_is_refused_without_tokenising_it(self):
         answer = self.raw(json.dumps({"messages": [{"role": "user", "content": "a" * 7_000_000}]}))
-        self.assert_error(answer, 400, "context_length_exceeded", "at least ")
+        self.assert_error(answer, 400, "context_length_exceeded", "at least")
         self.assertGreater(json.loads(answer[2])["error"]["n_prompt_tokens"], 8192)
 
     def test_numbers_at_the_edge(self):
@@ -223,7 +223,7 @@ class End(unittest.TestCase):
     def test_keys(self):
         with harness.Server(flags=["--api-key", "secret"]) as server:
             def status(headers, path="/v1/models"):
-                connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+                connection = http.client.HTTPConnection("127.0.0.1", server.port)
                 connection.request("GET", path, headers=headers)
                 return connection.getresponse().status
             self.assertEqual(status({}), 401)

@@ -53,14 +53,14 @@ def read_until(s, mark):
 
 
 class Wire(unittest.TestCase):
-    def serve(self, *flags):
-        server = harness.Server(flags=flags)
+    def serve(self, *flags, **more):
+        server = harness.Server(flags=flags, **more)
         self.addCleanup(server.kill)
         server.wait_ready()
         return server
 
     def connect(self, server):
-        s = socket.create_connection(("127.0.0.1", server.port), timeout=120)
+        s = socket.create_connection(("127.0.0.1", server.port))
         self.addCleanup(s.close)
         return s
 
@@ -201,7 +201,7 @@ class Clients(Wire):
         answers, lock = [], threading.Lock()
 
         def ask(i):
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+            connection = http.client.HTTPConnection("127.0.0.1", server.port)
             connection.request("POST", "/v1/chat/completions", json.dumps(dict(SHORT, max_tokens=20, stream=i % 2 == 0)))
             answer = connection.getresponse()
             body = answer.read()
@@ -240,7 +240,7 @@ class Clients(Wire):
     def test_nothing_piles_up(self):
         server = self.serve()
         pid = server.child.pid
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
 
         def ask(n):
             for i in range(n):

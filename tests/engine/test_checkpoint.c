@@ -1,92 +1,10 @@
 /* Suite E1 (kvstore specification, section 16): a sequence that is saved, closed, opened again and restored is the
  * sequence that was never interrupted, bit for bit. P7, P8. The real engine over a tiny network of every layer kind. */
 #include "base/fault.h"
-#include "engine/engine.h"
-#include "support/support.h"
-#include "support/tiny_model.h"
+#include "engine/tiny_engine.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <stdio.h>
 #include <unistd.h>
-
-enum { N_TOKENS = 301, N_GREEDY = 256 };
-
-static char model_path[512], store_path[512];
-
-static engine *open_engine(bool with_store)
-{
-    engine *e = NULL;
-    ds4_error err = { 0 };
-    engine_options o = engine_options_default();
-    o.model_path = model_path;
-    o.n_ctx = TINY_CTX;
-    o.n_threads = 1;
-    if (with_store) {
-        o.kv_dir = store_path;
-        o.kv_segment_tokens = TINY_SEGMENT;
-        o.kv_min_free_bytes = 1;
-    }
-    if (engine_open(&e, &o, &err) != DS4_OK)
-        fail_msg("%s", err.text);
-    return e;
-}
-
-static void make_tokens(uint32_t *tokens, uint32_t n, uint64_t seed)
-{
-    test_random r = test_random_seeded(seed);
-    for (uint32_t i = 0; i < n; i++)
-        tokens[i] = 8 + test_random_below(&r, 256);
-}
-
-static void feed(engine *e, engine_sequence *s, const uint32_t *tokens, uint32_t n, uint32_t chunk)
-{
-    for (uint32_t i = 0; i < n; i += chunk) {
-        const uint32_t step = n - i < chunk ? n - i : chunk;
-        engine_work w = { .sequence = s, .tokens = tokens + i, .n_tokens = step, .want_logits = i + step == n };
-        assert_int_equal(engine_step(e, &w, 1, NULL), DS4_OK);
-        assert_int_equal(w.status, DS4_OK);
-    }
-}
-
-/* n greedy tokens and the bits of the logits that chose them. */
-static void go_on(engine *e, engine_sequence *s, uint32_t n, uint32_t *out, uint64_t *bits)
-{
-    engine_sampling o = engine_sampling_default();
-    engine_sampler *sampler = NULL;
-    o.temperature = 0;
-    assert_int_equal(engine_sampler_new(&sampler, &o, TINY_VOCAB, NULL), DS4_OK);
-    *bits = 1469598103934665603u;
-    for (uint32_t i = 0; i < n; i++) {
-        const float *logits = engine_sequence_logits(s);
-        assert_non_null(logits);
-        for (uint32_t k = 0; k < TINY_VOCAB; k++) {
-            uint32_t word;
-            memcpy(&word, &logits[k], 4);
-            *bits = (*bits ^ word) * 1099511628211u;
-        }
-        assert_int_equal(engine_sampler_pick(sampler, logits, &(engine_choice){ .greedy = true }, &out[i], NULL),
-                         DS4_OK);
-        feed(e, s, &out[i], 1, 1);
-    }
-    engine_sampler_free(sampler);
-}
-
-static engine_sequence *new_sequence(engine *e)
-{
-    engine_sequence *s = NULL;
-    assert_int_equal(engine_sequence_new(&s, e, NULL), DS4_OK);
-    return s;
-}
-
-static kv_plan *find(engine *e, const uint32_t *tokens, uint32_t n)
-{
-    kv_plan *plan = NULL;
-    if (kv_plan_find(&plan, engine_store(e), tokens, n, 1, 0, NULL) != DS4_OK)
-        return NULL;
-    assert_int_equal(kv_plan_begin(plan, NULL), DS4_OK);
-    return plan;
-}
 
 /* Saves at `position`, kills the engine (no close of the sequence's state), restores in a new one, goes on. */
 static void check_restore(uint32_t position, uint32_t chunk, uint64_t seed)
@@ -223,16 +141,6 @@ static void another_model_of_the_same_shape_finds_nothing(void **state)
     assert_non_null(plan);
     kv_plan_release(plan);
     engine_close(e);
-}
-
-static int make_world(void **state)
-{
-    (void)state;
-    test_empty_folder(TEST_SCRATCH);
-    snprintf(model_path, sizeof model_path, "%s/tiny.gguf", TEST_SCRATCH);
-    snprintf(store_path, sizeof store_path, "%s/store", TEST_SCRATCH);
-    tiny_model_write(model_path, 1);
-    return 0;
 }
 
 int main(void)

@@ -1,5 +1,5 @@
 /* Any output of a model: the events do not depend on how it was cut into tokens, the arguments of every completed call are
- * one JSON object, and as long as a model keeps to the grammar, the grammar has a next token for it. */
+ * one JSON object, and as long as a model keeps to the grammar, the grammar has a next token for it and no call breaks. */
 #include "base/json.h"
 #include "chat/chat.h"
 #include "support/byte_tokenizer.h"
@@ -50,7 +50,7 @@ static void check_way_out(chat_parser *p)
 {
     const text_tokenizer *t = the_tokenizer();
     bool any =
-        chat_parser_allows(p, text_special_id(t, TEXT_EOS)) || chat_parser_allows(p, text_special_id(t, TEXT_DSML));
+        chat_parser_allows(p, text_special_id(t, TEXT_THINK)) || chat_parser_allows(p, text_special_id(t, TEXT_DSML));
     for (uint32_t byte = 0; !any && byte < 256; byte++)
         any = chat_parser_allows(p, FIRST_BYTE + byte);
     if (!any)
@@ -69,6 +69,7 @@ static void run(const uint8_t *data, size_t size, bool merged, record *r)
     const chat_parser_options options = { .thinking_open = size > 0 && data[0] == 'R',
                                           .allow_tools = true,
                                           .grammar = true,
+                                          .repair = size > 1 && data[1] == 'R',
                                           .tools = &tool,
                                           .n_tools = 1,
                                           .stops = &stop,
@@ -99,6 +100,8 @@ static void run(const uint8_t *data, size_t size, bool merged, record *r)
         chat_parser_feed(p, ids.ids[i], &verdict, NULL);
     }
     chat_parser_finish(p, false, &outcome, NULL);
+    if (legal && verdict != CHAT_GO_ON && outcome == CHAT_OUTCOME_BROKEN)
+        abort(); /* what ends by itself under the grammar is no broken call */
     buffer_printf(&r->log, "=%d", (int)outcome);
     chat_parser_free(p);
     token_list_free(&ids);

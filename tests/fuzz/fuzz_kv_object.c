@@ -60,6 +60,12 @@ static void look_at_records(const uint8_t *bytes, size_t size)
         need(kv_intent_bytes(intent.n_objects) == size);
         free(intent.objects);
     }
+    kv_key name;
+    kv_note note;
+    if (kv_note_decode(&name, &note, bytes, size)) {
+        kv_note_encode(&name, &note, 0, again);
+        need(memcmp(bytes + 16, again + 16, KV_NOTE_BYTES - 32) == 0); /* all but time and digest */
+    }
     for (size_t at = 0; at + KV_USE_BYTES <= size; at += KV_USE_BYTES) {
         kv_use use;
         kv_use_decode(&use, bytes + at);

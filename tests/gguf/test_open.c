@@ -4,9 +4,11 @@
 #include "support/gguf_builder.h"
 #include "support/support.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void assert_refused(const void *bytes, size_t size, const char *words)
@@ -35,8 +37,8 @@ static char *good_file(size_t *size)
     gb_string(&b, "general.architecture", "deepseek4");
     gb_u32(&b, "a.number", 7);
     gb_i32s(&b, "a.list", (int32_t[]){ 1, -2, 3 }, 3);
-    gb_tensor(&b, "first", GGUF_F32, (uint64_t[]){ 3, 2 }, 2, data, sizeof data);
-    gb_tensor(&b, "second", GGUF_Q8_0, (uint64_t[]){ 32 }, 1, NULL, 34);
+    gb_tensor(&b, "first", QUANT_F32, (uint64_t[]){ 3, 2 }, 2, data, sizeof data);
+    gb_tensor(&b, "second", QUANT_Q8_0, (uint64_t[]){ 32 }, 1, NULL, 34);
     return gb_finish(&b, size);
 }
 
@@ -166,6 +168,7 @@ static void metadata_is_checked(void **state)
     const uint8_t array_of_nothing[] = { 13, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0 };
     const uint8_t huge_array[] = { 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0 };
     const uint8_t overflowing_array[] = { 10, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x20 }; /* 8 * n wraps to 8 */
+    const uint8_t long_array[] = { 10, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0 }; /* 16 bytes follow, but not 16 numbers */
     const uint8_t huge_string[] = { 0, 0, 0, 0, 0, 1, 0, 0 },
                   largest_string[] = { 255, 255, 255, 255, 255, 255, 255, 255 };
     const uint8_t booleans[] = { 7, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2 };
@@ -186,6 +189,7 @@ static void metadata_is_checked(void **state)
         { 9, huge_array, sizeof huge_array,
           "metadata array 'k' claims 4294967296 elements, more than the file holds" }, /* (12) */
         { 9, overflowing_array, sizeof overflowing_array, "elements, more than the file holds" },
+        { 9, long_array, sizeof long_array, "claims 16 elements, more than the file holds" },
         { 7, "\2", 1, "metadata key 'k' is not a valid boolean, at byte 37" }, /* (13) */
         { 9, booleans, sizeof booleans, "metadata key 'k' is not a valid boolean, at byte 50" },
     };
@@ -253,7 +257,7 @@ static void a_cut_header_says_so(void **state)
     free(bytes);
     gguf_builder b = { 0 };
     const uint64_t dims[] = { 4, 4 };
-    gb_tensor(&b, "a tensor with a long name", GGUF_F32, dims, 2, NULL, 64);
+    gb_tensor(&b, "a tensor with a long name", QUANT_F32, dims, 2, NULL, 64);
     bytes = gb_finish(&b, &size);
     assert_refused(
         bytes, 24 + 8 + 25 + 4 + 8, /* inside the second dimension */
@@ -267,7 +271,8 @@ static void tensors_are_checked(void **state)
 {
     const uint64_t square[] = { 4, 4, 1, 1, 1 }, none[] = { 0 }, later_none[] = { 4, 0 },
                    wide[] = { (UINT64_C(1) << 40) + 1 }, product[] = { UINT64_C(1) << 40, UINT64_C(1) << 23 },
-                   bytes_overflow[] = { UINT64_C(1) << 40, UINT64_C(1) << 22 }, odd[] = { 33 }, block[] = { 255 };
+                   bytes_overflow[] = { UINT64_C(1) << 40, UINT64_C(1) << 22 }, odd[] = { 33 }, block[] = { 255 },
+                   wraps[] = { 32, 1229673, 3935371, 7623851 }; /* the last three are 1 modulo 2^64 */
     const struct {
         const char *name;
         uint32_t type;
@@ -276,26 +281,27 @@ static void tensors_are_checked(void **state)
         uint64_t offset;
         const char *words;
     } entries[] = {
-        { "caf\xc3", GGUF_F32, square, 2, 0, "name of tensor 0 is not valid UTF-8" }, /* (14) */
-        { "", GGUF_F32, square, 2, 0, "tensor 0 has a bad name" },                    /* (18) */
-        { "a name of sixty-four bytes.....................................64", GGUF_F32, square, 2, 0,
+        { "caf\xc3", QUANT_F32, square, 2, 0, "name of tensor 0 is not valid UTF-8" }, /* (14) */
+        { "", QUANT_F32, square, 2, 0, "tensor 0 has a bad name" },                    /* (18) */
+        { "a name of sixty-four bytes.....................................64", QUANT_F32, square, 2, 0,
           "tensor 0 has a bad name" },
-        { "t", GGUF_F32, square, 0, 0, "tensor 't' has 0 dimensions" }, /* (19) */
-        { "t", GGUF_F32, square, 5, 0, "tensor 't' has 5 dimensions" },
-        { "t", GGUF_F32, none, 1, 0, "tensor 't' is empty" }, /* (20) */
-        { "t", GGUF_F32, later_none, 2, 0, "tensor 't' is empty" },
-        { "t", GGUF_F32, wide, 1, 0, "tensor 't' is too large" },
-        { "t", GGUF_F32, product, 2, 0, "tensor 't' is too large" },
-        { "t", GGUF_F32, bytes_overflow, 2, 0, "tensor 't' is too large" },
+        { "t", QUANT_F32, square, 0, 0, "tensor 't' has 0 dimensions" }, /* (19) */
+        { "t", QUANT_F32, square, 5, 0, "tensor 't' has 5 dimensions" },
+        { "t", QUANT_F32, none, 1, 0, "tensor 't' is empty" }, /* (20) */
+        { "t", QUANT_F32, later_none, 2, 0, "tensor 't' is empty" },
+        { "t", QUANT_F32, wide, 1, 0, "tensor 't' is too large" },
+        { "t", QUANT_F32, product, 2, 0, "tensor 't' is too large" },
+        { "t", QUANT_F32, bytes_overflow, 2, 0, "tensor 't' is too large" },
+        { "t", QUANT_F32, wraps, 4, 0, "tensor 't' is too large" },
         { "t", 43, square, 2, 0, "tensor 't' uses type 43, which this program does not know" }, /* (21) */
         { "t", 0xffffffff, square, 2, 0, "tensor 't' uses type 4294967295" },
         { "t", 31, square, 2, 0,
           "uses type 31, which this program does not know, at byte 53; it is Q4_0_4_4, removed" },
         { "t", 42, square, 2, 0, "it is Q2_0, or F8_E4M3_B128" },
-        { "t", GGUF_Q8_0, odd, 1, 0, "tensor 't': row of 33 values is not a multiple of 32 (Q8_0)" }, /* (23) */
-        { "t", GGUF_Q2_K, block, 1, 0, "tensor 't': row of 255 values is not a multiple of 256 (Q2_K)" },
-        { "t", GGUF_F32, square, 2, 4, "tensor 't' is misaligned (offset 4, alignment 32)" }, /* (24) */
-        { "t", GGUF_F32, square, 2, 16, "tensor 't' is misaligned (offset 16, alignment 32)" },
+        { "t", QUANT_Q8_0, odd, 1, 0, "tensor 't': row of 33 values is not a multiple of 32 (Q8_0)" }, /* (23) */
+        { "t", QUANT_Q2_K, block, 1, 0, "tensor 't': row of 255 values is not a multiple of 256 (Q2_K)" },
+        { "t", QUANT_F32, square, 2, 4, "tensor 't' is misaligned (offset 4, alignment 32)" }, /* (24) */
+        { "t", QUANT_F32, square, 2, 16, "tensor 't' is misaligned (offset 16, alignment 32)" },
     };
     (void)state;
     for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
@@ -305,14 +311,14 @@ static void tensors_are_checked(void **state)
     }
     const uint32_t removed[] = { 4, 5, 31, 32, 33, 36, 37, 38, 42, 43 };
     for (size_t i = 0; i < sizeof removed / sizeof removed[0]; i++)
-        assert_null(gguf_type_about(removed[i]));
+        assert_null(quant_type_about(removed[i]));
     gguf_builder b = { 0 };
-    gb_entry(&b, "abc", GGUF_F32, square, 2, 0);
+    gb_entry(&b, "abc", QUANT_F32, square, 2, 0);
     ((char *)b.tensors.data)[9] = 0; /* (15) */
     assert_builder_refused(&b, "tensor 0 has a bad name");
-    gb_entry(&b, "t", GGUF_F32, square, 2, 0); /* (18) */
-    gb_entry(&b, "u", GGUF_F32, square, 2, 64);
-    gb_entry(&b, "t", GGUF_F32, square, 2, 128);
+    gb_entry(&b, "t", QUANT_F32, square, 2, 0); /* (18) */
+    gb_entry(&b, "u", QUANT_F32, square, 2, 64);
+    gb_entry(&b, "t", QUANT_F32, square, 2, 128);
     assert_builder_refused(&b, "tensor 't' appears twice");
 }
 
@@ -323,20 +329,20 @@ static void tensors_stay_inside_and_apart(void **state)
     gguf_builder b = { 0 };
     size_t size;
     (void)state;
-    gb_tensor(&b, "t", GGUF_F32, large, 1, NULL, 64); /* (25) */
+    gb_tensor(&b, "t", QUANT_F32, large, 1, NULL, 64); /* (25) */
     assert_builder_refused(
         &b, "tensor 't' lies outside the file (needs byte 4064, file has 128); the download is incomplete");
-    gb_tensor(&b, "first", GGUF_F32, dims, 1, NULL, 64);
-    gb_entry(&b, "t", GGUF_F32, dims, 1, UINT64_MAX - 31);
+    gb_tensor(&b, "first", QUANT_F32, dims, 1, NULL, 64);
+    gb_entry(&b, "t", QUANT_F32, dims, 1, UINT64_MAX - 31);
     assert_builder_refused(&b, "tensor 't' lies outside the file (needs byte 18446744073709551615, file has");
-    gb_tensor(&b, "first", GGUF_F32, dims, 1, NULL, 128);
-    gb_entry(&b, "second", GGUF_F32, dims, 1, 32); /* (26): in the middle of the first */
+    gb_tensor(&b, "first", QUANT_F32, dims, 1, NULL, 128);
+    gb_entry(&b, "second", QUANT_F32, dims, 1, 32); /* (26): in the middle of the first */
     assert_builder_refused(&b, "tensors 'first' and 'second' overlap, at byte");
-    gb_tensor(&b, "first", GGUF_F32, dims, 1, NULL, 128);
-    gb_entry(&b, "again", GGUF_F32, dims, 1, 0);
+    gb_tensor(&b, "first", QUANT_F32, dims, 1, NULL, 128);
+    gb_entry(&b, "again", QUANT_F32, dims, 1, 0);
     assert_builder_refused(&b, "overlap, at byte");
     /* (27) is a warning. */
-    gb_tensor(&b, "t", GGUF_F32, dims, 1, NULL, 64 + 96);
+    gb_tensor(&b, "t", QUANT_F32, dims, 1, NULL, 64 + 96);
     char *bytes = gb_finish(&b, &size);
     gguf_file *file;
     assert_int_equal(gguf_open_bytes(&file, bytes, size, NULL), DS4_OK);
@@ -387,7 +393,7 @@ static void write_part(const char *file_name, int no, int count, int total, cons
         if (keys[i].value >= 0)
             gb_raw(&b, keys[i].key, i < 2 ? GGUF_UINT16 : GGUF_INT32, value, i < 2 ? 2 : 4);
     }
-    gb_tensor(&b, tensor, GGUF_F32, dims, 1, NULL, 64);
+    gb_tensor(&b, tensor, QUANT_F32, dims, 1, NULL, 64);
     char *bytes = gb_finish(&b, &size);
     test_write_file(scratch(file_name), bytes, size);
     free(bytes);
@@ -445,10 +451,49 @@ static void a_file_that_changes_is_noticed(void **state) /* (38) */
     test_write_file(scratch("m.gguf"), bytes, size);
     assert_int_equal(gguf_open(&file, scratch("m.gguf"), NULL), DS4_OK);
     assert_true(gguf_still_whole(file));
+    struct stat about; /* the same size, written a second or a nanosecond later */
+    assert_int_equal(stat(scratch("m.gguf"), &about), 0);
+    for (int i = 0; i < 3; i++) {
+        const struct timespec times[2] = { about.st_atim,
+                                           { about.st_mtim.tv_sec + (i == 0), about.st_mtim.tv_nsec ^ (i == 1) } };
+        assert_int_equal(utimensat(AT_FDCWD, scratch("m.gguf"), times, 0), 0);
+        assert_int_equal(gguf_still_whole(file), i == 2);
+    }
     assert_int_equal(truncate(scratch("m.gguf"), (off_t)size - 1), 0);
     assert_false(gguf_still_whole(file));
     gguf_close(file);
     free(bytes);
+}
+
+/* What a terminal would obey, what ends a string early, and what is no character. */
+static void names_are_shown_escaped(void **state)
+{
+    (void)state;
+    char shown[GGUF_SHOW_BYTES];
+    assert_string_equal(gguf_show(SLICE("a\x1b[2J\n'\\\x7f"), shown), "a\\x1b[2J\\x0a\\'\\\\\\x7f");
+    assert_string_equal(gguf_show(SLICE("caf\xc3\xa9 \xc2\x9b \xff"), shown), "caf\xc3\xa9 \\xc2\\x9b \\xff");
+    const slice good[] = { SLICE(""),
+                           SLICE("caf\xc3\xa9"),
+                           SLICE("\xe0\xa0\x80"),
+                           SLICE("\xef\xbf\xbf"),
+                           SLICE("\xf0\x90\x80\x80"),
+                           SLICE("\xf4\x8f\xbf\xbf"),
+                           SLICE("\xed\x9f\xbf") };
+    const slice bad[] = { SLICE("\0"),
+                          SLICE("\xc0\x80"),
+                          SLICE("\xe0\x9f\xbf"),
+                          SLICE("\xf0\x8f\xbf\xbf"),
+                          SLICE("\xed\xa0\x80"),
+                          SLICE("\xf4\x90\x80\x80"),
+                          SLICE("\xc3"),
+                          SLICE("\xe0\xa0"),
+                          SLICE("\xe1\x80\x41"),
+                          SLICE("\x80"),
+                          SLICE("\xf5\x80\x80\x80") };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(gguf_utf8_valid(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(gguf_utf8_valid(bad[i]));
 }
 
 int main(void)
@@ -469,6 +514,7 @@ int main(void)
         cmocka_unit_test(files_that_are_none),
         cmocka_unit_test(split_sets_are_checked),
         cmocka_unit_test(a_file_that_changes_is_noticed),
+        cmocka_unit_test(names_are_shown_escaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

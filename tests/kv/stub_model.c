@@ -10,6 +10,7 @@
 
 char stub_dir[] = TEST_SCRATCH "/store";
 float stub_noise;
+uint64_t stub_cost_us;
 
 size_t stub_section_bytes(void *user, uint32_t type, uint64_t begin, uint64_t end)
 {
@@ -81,7 +82,7 @@ ds4_status stub_fill_draft(kv_draft *d, bool frontier, const uint32_t *tokens, u
 /* What became of a draft that could be had: filled and submitted. */
 static ds4_status submit(kv_draft *d, bool frontier, const uint32_t *tokens, uint64_t begin, uint64_t end)
 {
-    const kv_save_info info = { .reason = KV_REASON_TURN, .cost_us = 1000 };
+    const kv_save_info info = { .reason = KV_REASON_TURN, .cost_us = stub_cost_us };
     assert_int_equal(stub_fill_draft(d, frontier, tokens, begin, end), DS4_OK);
     return kv_draft_submit(d, &info, NULL);
 }
@@ -191,6 +192,7 @@ int stub_empty(void **state)
     (void)state;
     assert_int_equal(hash_start(NULL), DS4_OK);
     stub_noise = 0;
+    stub_cost_us = 1000;
     test_empty_folder(TEST_SCRATCH);
     return 0;
 }

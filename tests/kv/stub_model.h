@@ -5,10 +5,13 @@
 
 #include "kv/store.h"
 
+#include <stdatomic.h>
+
 enum { N = 16, RATIO = 4, WIDTH = 8, LAYERS = 3, WINDOW = 4 };
 
 extern char stub_dir[];
-extern float stub_noise; /* added to every value: other rows for the same tokens */
+extern float stub_noise;      /* added to every value: other rows for the same tokens */
+extern uint64_t stub_cost_us; /* what computing the next objects is said to have taken */
 
 kv_options stub_options(void);
 kv_store *stub_open(void);
@@ -34,6 +37,9 @@ void stub_condemn(kv_plan *plan); /* and releases it */
 /* Calls `visit` (or nothing) with each object file; returns how many there are. */
 int stub_each_object(void (*visit)(const char *path, void *user), void *user);
 int stub_count_files(const char *folder);
+extern atomic_int stub_n_synced; /* files and folders synced so far, or since a test set it to 0 */
+bool stub_was_synced(const char *path);
+
 int stub_empty(void **state); /* a cmocka setup: no directory yet */
 
 #endif

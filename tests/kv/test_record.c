@@ -82,8 +82,7 @@ static void a_verdict(void **state)
 
 static void an_intent(void **state)
 {
-    kv_intent in = { .time_ns = 1, .writer = 2, .lineage = 3, .frontier_created_ns = 4, .pid = 5, .pid_started = 6 },
-              out;
+    kv_intent in = { .time_ns = 1, .writer = 2, .lineage = 3, .frontier_created_ns = 4, .pid = 5, .locked = true }, out;
     kv_intent_object objects[3];
     (void)state;
     count_up(objects, sizeof objects);
@@ -96,7 +95,7 @@ static void an_intent(void **state)
     kv_intent_encode(&in, bytes);
     assert_int_equal(kv_intent_decode(&out, bytes, size, NULL), DS4_OK);
     assert_true(out.time_ns == 1 && out.writer == 2 && out.lineage == 3 && out.frontier_created_ns == 4);
-    assert_true(out.pid == 5 && out.pid_started == 6 && out.n_objects == 3);
+    assert_true(out.pid == 5 && out.locked && out.n_objects == 3);
     assert_memory_equal(out.fingerprint, in.fingerprint, sizeof in.fingerprint);
     assert_memory_equal(out.plan.bytes, in.plan.bytes, sizeof in.plan.bytes);
     for (size_t i = 0; i < 3; i++) {
@@ -107,6 +106,28 @@ static void an_intent(void **state)
     free(out.objects);
     assert_guarded(accepts_intent, bytes, size);
     free(bytes);
+}
+
+static bool accepts_note(const uint8_t *bytes, size_t size)
+{
+    kv_key name;
+    kv_note note;
+    return kv_note_decode(&name, &note, bytes, size);
+}
+
+static void a_note(void **state)
+{
+    uint8_t bytes[KV_NOTE_BYTES];
+    kv_note in, out;
+    kv_key name, named;
+    (void)state;
+    count_up(&in, sizeof in);
+    count_up(&name, sizeof name);
+    kv_note_encode(&name, &in, 5, bytes);
+    assert_true(kv_note_decode(&named, &out, bytes, sizeof bytes));
+    assert_memory_equal(&in, &out, sizeof in);
+    assert_memory_equal(&name, &named, sizeof name);
+    assert_guarded(accepts_note, bytes, sizeof bytes);
 }
 
 static void a_use(void **state)
@@ -123,6 +144,7 @@ static void a_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_store_record), cmocka_unit_test(a_verdict),
-                                        cmocka_unit_test(an_intent), cmocka_unit_test(a_use) };
+                                        cmocka_unit_test(an_intent), cmocka_unit_test(a_note),
+                                        cmocka_unit_test(a_use) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -195,29 +195,28 @@ static void a_suspicion_outlives_the_process(void **state)
     kv_store_close(s, 0);
 }
 
-/* The intent of a process that is no more, two minutes old, over what the store would restore. */
+/* The intent of a process that is no more, over what the store would restore. */
 static void put_intent_of_the_dead(kv_store *s, const uint32_t *tokens, int of_model)
 {
     char path[4096];
     size_t size;
     kv_intent intent;
     kv_plan *plan = stub_begin(s, tokens, 60);
-    snprintf(path, sizeof path, "%s/%s", stub_dir, plan->intent_name);
+    snprintf(path, sizeof path, "%s/%s", stub_dir, plan->intent.name);
     uint8_t *bytes = (uint8_t *)test_read_file(path, &size);
     kv_plan_release(plan);
     assert_int_equal(kv_intent_decode(&intent, bytes, size, NULL), DS4_OK);
-    intent.pid = INT32_MAX; /* beyond what the kernel gives */
+    assert_true(intent.locked); /* the copy is not: its writer is gone */
     intent.writer++;
     intent.fingerprint[0] ^= (uint8_t)of_model;
-    intent.time_ns -= UINT64_C(120000000000);
     kv_intent_encode(&intent, bytes);
-    snprintf(path, sizeof path, "%s/intent/%d.%s.1", stub_dir, INT32_MAX, s->boot);
+    snprintf(path, sizeof path, "%s/intent/dead.1", stub_dir);
     test_write_file(path, bytes, size);
     free(intent.objects);
     free(bytes);
 }
 
-/* A server that was running all the time learns from the death of another one, a minute later. */
+/* A server that was running all the time learns from the death of another one. */
 static void the_death_of_a_peer_is_a_verdict(void **state)
 {
     uint32_t tokens[60];
@@ -290,6 +289,36 @@ static void crashes_are_counted(void **state)
     kv_store_close(s, 0);
 }
 
+/* V8: a verdict that another server wrote counts, though the object is still in its place and this server knows it. */
+static void a_verdict_on_the_disk_counts_at_once(void **state)
+{
+    uint32_t tokens[60];
+    kv_metrics m;
+    (void)state;
+    for (int i = 0; i < 3; i++) { /* a segment, the other one, the frontier */
+        stub_empty(NULL);
+        kv_store *s = stub_open_saved(tokens);
+        kv_plan *plan = stub_begin(s, tokens, 60);
+        const kv_part *part = i < 2 ? kv_plan_segment(plan, (uint64_t)i) : kv_plan_frontier(plan);
+        kv_verdict v = { .key = part->key, .digest = part->digest, .time_ns = kv_now_ns(), .writer = 1, .strikes = 1 };
+        const kv_key name = kv_key_verdict(&v.key, &v.digest);
+        char path[512], hex[HASH_KEY_HEX];
+        uint8_t bytes[KV_VERDICT_BYTES];
+        v.reason = DS4_ERR_STATE_BAD;
+        memcpy(v.fingerprint, s->options.fingerprint, sizeof v.fingerprint);
+        kv_plan_release(plan);
+        kv_verdict_encode(&v, bytes);
+        hash_key_hex(&name, hex);
+        snprintf(path, sizeof path, "%s/poison/%s", stub_dir, hex);
+        test_write_file(path, bytes, sizeof bytes);
+        assert_int_equal(stub_restored(s, tokens, 60), 0);
+        kv_store_metrics(s, &m);
+        assert_int_equal(m.object_rejected_total[8], 1);
+        assert_int_equal(stub_count_files("quarantine"), 1);
+        kv_store_close(s, 0);
+    }
+}
+
 /* What is kept for diagnosis does not eat the budget. */
 static void quarantine_is_bounded(void **state)
 {
@@ -323,6 +352,7 @@ int main(void)
         TEST(the_death_of_a_peer_is_a_verdict),
         TEST(crashes_of_others_do_not_open_our_breaker),
         TEST(a_read_only_store_heeds_intents),
+        TEST(a_verdict_on_the_disk_counts_at_once),
         TEST(quarantine_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,11 +110,11 @@ static void keys_must_fit_each_other(void **state)
         { P "attention.output_group_count", 0, "output_group_count' = 0, supported range 1.." },
         { P "attention.output_group_count", 3, "metadata: 3 output groups do not divide 4 heads" },
         { P "attention.head_count_kv", 4, "head_count_kv' = 4, supported range 1..1" },
-        { P "attention.value_length", 16, "value_length' = 16, supported range 32..32" },
+        { P "attention.value_length", 16, "value_length' = 16, supported range 72..72" },
         { P "attention.sliding_window", 1, "sliding_window' = 1, supported range 2.." },
         { P "attention.indexer.top_k", 0, "top_k' = 0, supported range 1.." },
         { P "rope.dimension_count", 7, "rope.dimension_count 7 must be even" },
-        { P "rope.dimension_count", 34, "rope.dimension_count 34 must be even and fit in heads of 32" },
+        { P "rope.dimension_count", 34, "rope.dimension_count 34 must be even and fit in heads of 72" },
         { P "attention.indexer.key_length", 4, "and indexer heads of 4" },
         { P "attention.indexer.key_length", 48, "indexer heads of 48 values cannot be rounded officially" },
         { P "attention.indexer.key_length", 16, "indexer heads of 16 values cannot be rounded officially" },
@@ -218,7 +218,7 @@ static void draft_layers_are_not_counted(void **state)
     with(&(model_change){ .key = P "nextn_predict_layers", .type = GGUF_UINT32, .bytes = &one, .n_bytes = 4 });
     assert_refused(&c, "6 entries for 7 layers");
     c.tensor = "blk.6.nextn.eh_proj.weight";
-    c.new_tensor.type = GGUF_F32;
+    c.new_tensor.type = QUANT_F32;
     c.new_tensor.n_dims = 1;
     c.new_tensor.dims = (uint64_t[]){ 4 };
     c.new_tensor.n_bytes = 16;

@@ -7,6 +7,7 @@
 #include "support/support.h"
 #include "support/tiny_model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -11,6 +11,7 @@ import numpy as np
 import xxhash
 
 TOKENS, CHAIN, STATS = 1, 13, 16
+PACKED = 2  # codec of rows
 
 
 def digest(data):
@@ -57,15 +58,41 @@ class Object:
         need(at == len(data), "size of all sections")
         self.digest = data[240:256]
         need(digest(digests) == self.digest, "payload digest")
+        self.codecs = dict(zip((3, 4, 5, 6), struct.unpack_from("<4H", data, 148)))
+        width, rotated, index = struct.unpack_from("<3I", data, 176)
         for kind, body in self.sections.items():
-            need(kind in (TOKENS, CHAIN) or np.isfinite(np.frombuffer(body, "<f4")).all(), f"section {kind}: not finite")
+            if kind in (TOKENS, CHAIN):
+                continue
+            if self.codecs.get(kind, 0) == PACKED:
+                self.check_packed(kind, np.frombuffer(body, "u1"), width, rotated, index)
+            else:
+                need(np.isfinite(np.frombuffer(body, "<f4")).all(), f"section {kind}: not finite")
         self.check_stats(*struct.unpack_from("<3I", data, 160))
         self.tokens = self.sections.get(TOKENS, b"")
         need(len(self.tokens) == 4 * (self.end - self.begin), "tokens")
 
+    def check_packed(self, kind, body, width, rotated, index):
+        """Codec 2: rows of E4M3 codes, E8M0 scales and bf16 tails; of the indexer E2M1 codes and E8M0 scales."""
+        plain = width - rotated
+        scales = -(-(plain // 64) // 8) * 8
+        size = index // 2 + index // 32 if kind == 4 else plain + scales + 2 * rotated
+        need(len(body) % size == 0, f"section {kind}: rows of {size} bytes")
+        rows = body.reshape(-1, size)
+        if kind == 4:
+            codes = np.concatenate([rows[:, :index // 2] & 15, rows[:, :index // 2] >> 4], 1)
+            need(not (codes == 8).any() and not (rows[:, index // 2:] == 255).any(), "section 4: codes")
+            return
+        need(not ((rows[:, :plain] & 127) == 127).any(), f"section {kind}: codes")
+        need(not (rows[:, plain:plain + plain // 64] == 255).any(), f"section {kind}: scales")
+        need(not rows[:, plain + plain // 64:plain + scales].any(), f"section {kind}: padding")
+        tail = np.ascontiguousarray(rows[:, plain + scales:]).view("<u2").astype("u4") << 16
+        need(np.isfinite(tail.view("f4")).all(), f"section {kind}: not finite")
+
     def check_stats(self, n_layers, n_csa, n_hca):
         have, at = np.frombuffer(self.sections.get(STATS, b""), "<f4").reshape(-1, 2), 0
         for kind in range(3, 6 if self.kind == 1 else 12):
+            if self.codecs.get(kind, 0) == PACKED:
+                continue
             values = np.frombuffer(self.sections.get(kind, b""), "<f4").astype(np.float64)
             groups = {5: n_hca, 6: n_layers, 9: n_hca}.get(kind, n_csa)
             for g in range(groups):

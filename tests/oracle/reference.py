@@ -106,12 +106,19 @@ def on_grid(x, mantissa, least_exponent, largest):
     return np.rint(x / step) * step
 
 
+def as_bf16(x):
+    bits = x.astype("f4").view("u4")
+    return ((bits + 0x7fff + (bits >> 16 & 1)) & np.uint32(0xffff0000)).astype("u4").view("f4").astype(x.dtype)
+
+
 def as_fp8(x, n_rot):
+    """Section 12.2: blocks of 64 in E4M3, the rotated channels in bf16."""
     out = x.copy()
     for at in range(0, x.shape[-1] - n_rot, 64):
         end = min(at + 64, x.shape[-1] - n_rot)
         s = scale_of(np.abs(x[..., at:end]).max(-1, keepdims=True), 1e-4, 448)
         out[..., at:end] = on_grid(x[..., at:end] / s, 3, -6, 448) * s
+    out[..., x.shape[-1] - n_rot:] = as_bf16(x[..., x.shape[-1] - n_rot:])
     return out
 
 

@@ -98,6 +98,17 @@ static void fp8_rounds_to_nearest_even(void **state)
     assert_true(isnan(quant_e4m3_to_f32(0x7f)));
 }
 
+static void fp8_saturates(void **state)
+{
+    const float large[] = { 448, 449, 463.9f, 464, 479, 480, 511, 512, 1e4f, 3.4e38f, INFINITY };
+    (void)state;
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        assert_int_equal(quant_f32_to_e4m3(large[i]), 0x7e);
+        assert_int_equal(quant_f32_to_e4m3(-large[i]), 0xfe);
+    }
+    assert_int_equal(quant_f32_to_e4m3(NAN) & 0x7f, 0x7f);
+}
+
 static void fp4_rounds_to_nearest_even(void **state)
 {
     (void)state;
@@ -324,6 +335,132 @@ static void eight_bit_blocks(void **state)
     free(x);
 }
 
+/* Of rows that were rounded, packing loses nothing; what is not finite stays so, and is not valid. */
+static void packed_rows_hold_every_bit(void **state)
+{
+    enum { N = 512, ROT = 64, ROUNDS = 300 };
+    static const float scales[] = { 0, 1e-30f, 1e-6f, 1e-3f, 1, 50, 3000, 1e20f };
+    (void)state;
+    assert_int_equal(quant_packed_kv_bytes(N, ROT), 584);
+    assert_int_equal(quant_packed_kv_bytes(192, 64), 264);
+    assert_int_equal(quant_packed_kv_bytes(100, 64), 0);
+    assert_int_equal(quant_packed_index_bytes(128), 68);
+    assert_int_equal(quant_packed_index_bytes(48), 0);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        float *x = test_random_f32(N, round), back[N];
+        uint8_t packed[584];
+        for (size_t i = 0; i < N; i++) /* neighbouring blocks of all sizes, zeros between */
+            x[i] *= scales[(i / 64 + round) % (sizeof scales / sizeof scales[0])] * (i % 7 ? 1.0f : 0.0f);
+        float kv[N], index[128];
+        memcpy(kv, x, sizeof kv);
+        memcpy(index, x + round % 64, sizeof index);
+        quant_round_kv(kv, N - ROT);
+        quant_round_bf16(kv + N - ROT, ROT);
+        quant_pack_kv(kv, N, ROT, packed);
+        assert_true(quant_packed_kv_valid(packed, N, ROT));
+        quant_unpack_kv(packed, N, ROT, back);
+        assert_memory_equal(back, kv, sizeof kv);
+        quant_round_index(index, 128);
+        quant_pack_index(index, 128, packed);
+        assert_true(quant_packed_index_valid(packed, 128));
+        quant_unpack_index(packed, 128, back);
+        for (size_t i = 0; i < 128; i++)
+            assert_float_equal(back[i], index[i], 0.0f); /* -0 has become 0 */
+        const float bad[] = { NAN, INFINITY, -INFINITY };
+        kv[round % N] = bad[round % 3];
+        index[round % 128] = bad[round % 3];
+        quant_pack_kv(kv, N, ROT, packed);
+        assert_false(quant_packed_kv_valid(packed, N, ROT));
+        quant_unpack_kv(packed, N, ROT, back);
+        assert_false(isfinite(back[round % N]));
+        quant_pack_index(index, 128, packed);
+        assert_false(quant_packed_index_valid(packed, 128));
+        quant_unpack_index(packed, 128, back);
+        assert_false(isfinite(back[round % 128]));
+        free(x);
+    }
+}
+
+/* Every byte of a packed row that no packing gives is noticed: NaN codes, NaN scales, what must be zero, infinite tails. */
+static void damaged_packed_rows_are_not_valid(void **state)
+{
+    float *x = test_random_f32(512, 3);
+    uint8_t kv[584], index[68];
+    (void)state;
+    quant_pack_kv(x, 512, 64, kv);
+    quant_pack_index(x, 128, index);
+    for (size_t i = 0; i < 456; i++) {
+        const uint8_t was = kv[i];
+        kv[i] = i < 448 ? 0x7f : 0xff; /* code, scale, padding */
+        assert_false(quant_packed_kv_valid(kv, 512, 64));
+        kv[i] = i < 448 ? 0xff : was;
+        assert_int_equal(quant_packed_kv_valid(kv, 512, 64), i >= 448);
+        kv[i] = was;
+    }
+    for (size_t i = 456; i < 584; i += 2) {
+        const uint8_t low = kv[i], high = kv[i + 1];
+        kv[i] = 0x80, kv[i + 1] = 0x7f;
+        assert_false(quant_packed_kv_valid(kv, 512, 64));
+        kv[i] = low, kv[i + 1] = high;
+    }
+    for (size_t i = 0; i < 68; i++)
+        for (unsigned half = 0; half < 2; half++) {
+            const uint8_t was = index[i];
+            index[i] = i >= 64 ? 0xff : half ? (uint8_t)((was & 0xf) | 0x80) : (uint8_t)((was & 0xf0) | 8);
+            assert_false(quant_packed_index_valid(index, 128));
+            index[i] = was;
+        }
+    assert_true(quant_packed_kv_valid(kv, 512, 64));
+    assert_true(quant_packed_index_valid(index, 128));
+    free(x);
+}
+
+/* Also scales so large that a value is infinite, although neither the scale nor the code is. */
+static void packed_values_that_overflow_are_not_valid(void **state)
+{
+    (void)state;
+    for (unsigned scale = 240; scale < 255; scale++)
+        for (unsigned code = 0; code < 0x7f; code++) {
+            uint8_t kv[64 + 8] = { 0 }, index[16 + 1] = { 0 };
+            float x[64];
+            kv[code % 64] = (uint8_t)(code | (code & 1) << 7);
+            kv[64] = (uint8_t)scale;
+            quant_unpack_kv(kv, 64, 0, x);
+            assert_int_equal(quant_packed_kv_valid(kv, 64, 0), isfinite(x[code % 64]) != 0);
+            if (code >= 16 || code == 8)
+                continue;
+            index[code] = (uint8_t)(code % 2 ? code << 4 : code);
+            index[16] = (uint8_t)scale;
+            quant_unpack_index(index, 32, x);
+            assert_int_equal(quant_packed_index_valid(index, 32), isfinite(x[2 * code + code % 2]) != 0);
+        }
+}
+
+/* Values so small that their scale is rounded to a few bits, and values that are none. */
+static void eight_bit_values_stay_in_range(void **state)
+{
+    const float tiny = 0x1p-149f;
+    const float blocks[][4] = { { 190 * tiny, -190 * tiny, tiny, 0 },
+                                { -3 * tiny, tiny, 2 * tiny, -tiny },
+                                { 1, NAN, -1, -NAN },
+                                { INFINITY, -INFINITY, 1, NAN } };
+    (void)state;
+    for (size_t k = 0; k < sizeof blocks / sizeof blocks[0]; k++) {
+        float x[32] = { 0 }, d;
+        int8_t q[32];
+        uint8_t row[QUANT_Q8_BYTES];
+        memcpy(x, blocks[k], sizeof blocks[k]);
+        quant_activation_q8(x, 32, q, &d);
+        quant_row_to_q8_0(x, 32, row);
+        for (size_t i = 0; i < 32; i++) {
+            assert_in_range(q[i] + 127, 0, 254);
+            assert_int_equal((int8_t)row[2 + i], q[i]);
+            if (isnan(x[i]))
+                assert_int_equal(q[i], 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +468,7 @@ int main(void)
         cmocka_unit_test(halves_are_rounded_to_nearest_even),
         cmocka_unit_test(every_code_of_fp8_and_of_scales_has_its_value),
         cmocka_unit_test(fp8_rounds_to_nearest_even),
+        cmocka_unit_test(fp8_saturates),
         cmocka_unit_test(fp4_rounds_to_nearest_even),
         cmocka_unit_test(the_roundings_of_the_state_have_their_check_values),
         cmocka_unit_test(the_index_rounding_has_its_check_values),
@@ -341,6 +479,10 @@ int main(void)
         cmocka_unit_test(known_blocks_of_q8_0),
         cmocka_unit_test(eight_bit_blocks_round_away_from_zero),
         cmocka_unit_test(eight_bit_blocks),
+        cmocka_unit_test(packed_rows_hold_every_bit),
+        cmocka_unit_test(damaged_packed_rows_are_not_valid),
+        cmocka_unit_test(packed_values_that_overflow_are_not_valid),
+        cmocka_unit_test(eight_bit_values_stay_in_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

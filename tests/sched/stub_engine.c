@@ -13,7 +13,7 @@ struct engine {
 struct engine_sequence {
     token_list tokens;
     float logits[STUB_VOCAB];
-    bool has_logits;
+    bool has_logits, bad;
     uint32_t frontier_at;
 };
 struct kv_plan {
@@ -24,9 +24,40 @@ struct kv_plan {
 static struct engine the_engine = { { .n_ctx = STUB_CTX, .n_ctx_trained = STUB_CTX, .n_vocab = STUB_VOCAB } };
 static int the_store;
 
+const char *const stub_call_names[STUB_N_CALLS] = {
+    [STUB_NONE] = "none",
+    [STUB_SEQUENCE_NEW] = "engine_sequence_new",
+    [STUB_REWIND] = "engine_sequence_rewind",
+    [STUB_STEP] = "engine_step",
+    [STUB_PREFILL] = "an item that prefills",
+    [STUB_DECODE] = "an item that decodes",
+    [STUB_SAMPLING_CHECK] = "engine_sampling_check",
+    [STUB_SAMPLER_NEW] = "engine_sampler_new",
+    [STUB_PICK] = "engine_sampler_pick",
+    [STUB_RESTORE] = "engine_sequence_restore",
+    [STUB_FIND] = "kv_plan_find",
+    [STUB_BEGIN] = "kv_plan_begin",
+    [STUB_ANY] = "any call",
+};
+
 void stub_reset(void)
 {
     memset(&stub, 0, sizeof stub);
+}
+
+/* Has the n-th passage of a call come that is to fail? */
+static bool fails(stub_call call)
+{
+    const stub_call wanted = stub.fail_call;
+    if (wanted == STUB_NONE || (wanted != call && wanted != STUB_ANY))
+        return false;
+    const unsigned n = ++stub.n_calls;
+    return n >= stub.fail_nth && n - stub.fail_nth <= stub.fail_more;
+}
+
+static ds4_status fail(stub_call call, ds4_error *err)
+{
+    return ds4_fail(err, stub.fail_status, "stub failure of %s", stub_call_names[call]);
 }
 
 engine *stub_engine(void)
@@ -55,15 +86,23 @@ kv_store *engine_store(const engine *e)
 
 ds4_status engine_sequence_new(engine_sequence **out, engine *e, ds4_error *err)
 {
-    (void)e, (void)err;
+    (void)e;
+    *out = NULL;
+    if (fails(STUB_SEQUENCE_NEW))
+        return fail(STUB_SEQUENCE_NEW, err);
+    if (stub.sequences_max && stub.n_sequences >= stub.sequences_max)
+        return ds4_fail(err, DS4_ERR_NO_MEMORY, "stub: no memory for one more sequence");
     *out = calloc(1, sizeof **out);
+    stub.n_sequences++;
     return DS4_OK;
 }
 
 void engine_sequence_free(engine_sequence *s)
 {
-    if (s)
-        token_list_free(&s->tokens);
+    if (!s)
+        return;
+    stub.n_sequences--;
+    token_list_free(&s->tokens);
     free(s);
 }
 
@@ -71,7 +110,7 @@ void engine_sequence_reset(engine_sequence *s)
 {
     stub.n_resets++;
     s->tokens.n = 0;
-    s->has_logits = false;
+    s->has_logits = s->bad = false;
     s->frontier_at = 0;
 }
 
@@ -92,6 +131,8 @@ const float *engine_sequence_logits(const engine_sequence *s)
 
 ds4_status engine_sequence_rewind(engine_sequence *s, uint32_t n, ds4_error *err)
 {
+    if (fails(STUB_REWIND))
+        return fail(STUB_REWIND, err);
     if (s->tokens.n - n > 8)
         return ds4_fail(err, DS4_ERR_UNSUPPORTED, "too far");
     s->tokens.n = n;
@@ -103,6 +144,13 @@ static void run_item(engine_work *w)
 {
     engine_sequence *s = w->sequence;
     const size_t begin = s->tokens.n;
+    const stub_call call = w->prefill ? STUB_PREFILL : STUB_DECODE;
+    if (fails(call)) {
+        w->status = fail(call, &w->error);
+        s->tokens.n = 0;
+        token_list_append(&s->tokens, 1);
+        return;
+    }
     if (stub.fail_times > 0 && stub.fail_position >= begin && stub.fail_position < begin + w->n_tokens) {
         stub.fail_times--;
         w->status = ds4_fail(&w->error, stub.item_status, "stub failure at %u", (unsigned)stub.fail_position);
@@ -117,27 +165,62 @@ static void run_item(engine_work *w)
     s->has_logits = w->want_logits;
 }
 
+static void raise_to(atomic_uint *most, unsigned n)
+{
+    if (*most < n)
+        *most = n;
+}
+
+static void count_kinds(const engine_work *work, size_t n)
+{
+    unsigned n_decodes = 0, n_prefills = 0, n_tokens = 0;
+    for (size_t i = 0; i < n; i++) {
+        n_decodes += !work[i].prefill;
+        n_prefills += work[i].prefill;
+        n_tokens += work[i].prefill ? work[i].n_tokens : 0;
+    }
+    raise_to(&stub.n_prefill_max, n_tokens);
+    raise_to(&stub.n_prefills_max, n_prefills);
+    if (n_decodes && n_prefills) {
+        stub.n_mixed++;
+        raise_to(&stub.n_mixed_max, n_tokens);
+    }
+}
+
 ds4_status engine_step(engine *e, engine_work *work, size_t n, ds4_error *err)
 {
     (void)e;
     clock_sleep_us(stub.step_delay_us);
-    if (++stub.n_steps == stub.fail_step)
+    stub.n_entered++;
+    while (stub.hold)
+        clock_sleep_us(500);
+    if (fails(STUB_STEP))
+        return fail(STUB_STEP, err);
+    for (size_t i = 0; i < n; i++)
+        if (work[i].sequence->bad)
+            return ds4_fail(err, DS4_ERR_ARGUMENT, "stub: a state that must be reset first");
+    if (++stub.n_steps == stub.fail_step) {
+        for (size_t i = 0; i < n; i++)
+            work[i].sequence->bad = stub.step_status == DS4_ERR_DEVICE_LOST;
         return ds4_fail(err, stub.step_status, "stub failure of step %u", (unsigned)stub.fail_step);
+    }
     if (n > stub.n_items_max)
         stub.n_items_max = (unsigned)n;
-    for (size_t i = 0; i < n; i++) {
-        if (work[i].n_tokens > stub.n_prefill_max)
-            stub.n_prefill_max = work[i].n_tokens;
+    count_kinds(work, n);
+    for (size_t i = 0; i < n; i++)
         run_item(&work[i]);
-    }
     return DS4_OK;
 }
 
 void engine_sequence_save(engine_sequence *s, engine_save_reason reason, bool frontier)
 {
-    (void)reason;
     stub.n_saved++;
-    if (frontier) {
+    stub.n_exits += reason == ENGINE_SAVE_EXIT;
+    if (reason == ENGINE_SAVE_DISPLACED) {
+        stub.n_displaced++;
+        stub.displaced_at = (unsigned)s->tokens.n;
+    }
+    if (frontier && stub.has_store) {
         stub.n_frontiers++;
         s->frontier_at = (uint32_t)s->tokens.n;
     }
@@ -148,13 +231,81 @@ uint32_t engine_sequence_unsaved(const engine_sequence *s)
     return (uint32_t)s->tokens.n - s->frontier_at;
 }
 
+uint32_t engine_sequence_saved(const engine_sequence *s)
+{
+    return s->frontier_at;
+}
+
 ds4_status engine_sequence_restore(engine_sequence *s, kv_plan *plan, ds4_error *err)
 {
     engine_sequence_reset(s);
+    if (fails(STUB_RESTORE))
+        return fail(STUB_RESTORE, err);
     if (stub.restore_status != DS4_OK)
         return ds4_fail(err, stub.restore_status, "stub restore failure");
     stub.n_restored++;
     return token_list_append_all(&s->tokens, plan->tokens.ids, plan->tokens.n);
+}
+
+/* ---- the sampler: always greedy */
+
+struct engine_sampler {
+    uint32_t n_vocab;
+};
+
+engine_sampling engine_sampling_default(void)
+{
+    return (engine_sampling){ .temperature = 1 };
+}
+
+ds4_status engine_sampling_check(const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
+{
+    (void)options, (void)n_vocab;
+    return fails(STUB_SAMPLING_CHECK) ? fail(STUB_SAMPLING_CHECK, err) : DS4_OK;
+}
+
+ds4_status engine_sampler_new(engine_sampler **out, const engine_sampling *options, uint32_t n_vocab, ds4_error *err)
+{
+    (void)options;
+    *out = NULL;
+    if (fails(STUB_SAMPLER_NEW))
+        return fail(STUB_SAMPLER_NEW, err);
+    *out = calloc(1, sizeof **out);
+    (*out)->n_vocab = n_vocab;
+    return DS4_OK;
+}
+
+void engine_sampler_free(engine_sampler *sampler)
+{
+    free(sampler);
+}
+
+void engine_sampler_note(engine_sampler *sampler, const uint32_t *ids, size_t n, bool generated)
+{
+    (void)sampler, (void)ids, (void)n, (void)generated;
+}
+
+ds4_status engine_sampler_pick(engine_sampler *sampler, const float *logits, const engine_choice *choice, uint32_t *id,
+                               ds4_error *err)
+{
+    if (fails(STUB_PICK))
+        return fail(STUB_PICK, err);
+    bool found = false;
+    for (uint32_t i = 0; i < sampler->n_vocab; i++) {
+        const bool allowed = !choice->allows || choice->allows(choice->user, i);
+        if (allowed && (!found || logits[i] > logits[*id])) {
+            *id = i;
+            found = true;
+        }
+    }
+    return DS4_OK;
+}
+
+float engine_logprobs(const float *logits, uint32_t n_vocab, uint32_t id, engine_logprob *top, uint32_t n_top)
+{
+    for (uint32_t i = 0; i < n_top; i++)
+        top[i] = (engine_logprob){ i < n_vocab ? i : UINT32_MAX, logits[i] };
+    return logits[id];
 }
 
 /* ---- the store */
@@ -163,8 +314,11 @@ ds4_status kv_plan_find(kv_plan **out, kv_store *store, const uint32_t *tokens, 
                         int64_t deadline_us, ds4_error *err)
 {
     (void)store, (void)deadline_us;
+    stub.n_searches++;
     while (stub.search_hangs)
         clock_sleep_us(1000);
+    if (fails(STUB_FIND))
+        return fail(STUB_FIND, err);
     const uint32_t at = stub.checkpoint;
     if (at == 0 || at < min_tokens || at >= n)
         return ds4_fail(err, DS4_ERR_NOT_FOUND, "stub miss");
@@ -174,9 +328,27 @@ ds4_status kv_plan_find(kv_plan **out, kv_store *store, const uint32_t *tokens, 
     return DS4_OK;
 }
 
+void kv_store_hurry(kv_store *store, int64_t until_us)
+{
+    (void)store, (void)until_us;
+}
+
+kv_store *kv_store_hold(kv_store *store)
+{
+    stub.n_holders += store != NULL;
+    return store;
+}
+
+void kv_store_let_go(kv_store *store)
+{
+    stub.n_holders -= store != NULL;
+}
+
 ds4_status kv_plan_begin(kv_plan *plan, ds4_error *err)
 {
-    (void)plan, (void)err;
+    (void)plan;
+    if (fails(STUB_BEGIN))
+        return fail(STUB_BEGIN, err);
     stub.n_begun++;
     return DS4_OK;
 }

@@ -1,181 +1,10 @@
 /* The scheduler over an engine without a network (stub_engine.h): what clients are promised whatever the engine does. */
-#include "sched/stub_engine.h"
+#include "sched/stub_client.h"
 #include "support/support.h"
 
 #include "base/clock.h"
 
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* ---------------------------------------------------------------- a client */
-
-enum { OUT_MAX = 512 };
-
-typedef struct client {
-    pthread_mutex_t lock;
-    pthread_cond_t done_now;
-    uint32_t prompt[STUB_CTX];
-    uint32_t n_prompt;
-    uint32_t out[OUT_MAX];
-    uint32_t n_out, n_starts, n_cached, finish_after;
-    uint32_t only; /* steer every token to this one; 0: none */
-    bool done, cancel_at_first;
-    sched_ticket *ticket;
-    sched_result result;
-} client;
-
-/* All tokens of a client that wants one only. */
-static bool is_wanted(void *user, uint32_t id)
-{
-    const client *c = user;
-    return id == c->only;
-}
-
-static void on_start(void *user, uint32_t n_prompt, uint32_t n_cached, sched_steer *steer)
-{
-    client *c = user;
-    (void)n_prompt;
-    pthread_mutex_lock(&c->lock);
-    if (c->only)
-        steer->choice = (engine_choice){ .greedy = true, .allows = is_wanted, .user = c };
-    c->n_starts++;
-    c->n_cached = n_cached;
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void on_token(void *user, const sched_token *token, sched_steer *steer)
-{
-    client *c = user;
-    pthread_mutex_lock(&c->lock);
-    c->out[c->n_out++] = token->id;
-    steer->finish = c->n_out == c->finish_after;
-    if (c->only)
-        steer->choice = (engine_choice){ .greedy = true, .allows = is_wanted, .user = c };
-    pthread_cond_broadcast(&c->done_now);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void on_done(void *user, const sched_result *result)
-{
-    client *c = user;
-    pthread_mutex_lock(&c->lock);
-    assert_false(c->done);
-    c->done = true;
-    c->result = *result;
-    pthread_cond_broadcast(&c->done_now);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static client *client_new(uint64_t seed, uint32_t n_prompt)
-{
-    client *c = calloc(1, sizeof *c);
-    test_random r = test_random_seeded(seed);
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->done_now, NULL);
-    c->n_prompt = n_prompt;
-    for (uint32_t i = 0; i < n_prompt; i++)
-        c->prompt[i] = test_random_below(&r, STUB_VOCAB);
-    return c;
-}
-
-static void client_free(client *c)
-{
-    sched_ticket_release(c->ticket);
-    pthread_mutex_destroy(&c->lock);
-    pthread_cond_destroy(&c->done_now);
-    free(c);
-}
-
-static sched_request request_of(client *c, uint32_t max_tokens)
-{
-    sched_request r = { .prompt = c->prompt,
-                        .n_prompt = c->n_prompt,
-                        .max_tokens = max_tokens,
-                        .sampling = engine_sampling_default(),
-                        .user = c,
-                        .on_start = on_start,
-                        .on_token = on_token,
-                        .on_done = on_done };
-    r.sampling.temperature = 0;
-    return r;
-}
-
-static void submit(sched *s, client *c, uint32_t max_tokens)
-{
-    const sched_request r = request_of(c, max_tokens);
-    assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
-}
-
-static void wait_done(client *c)
-{
-    pthread_mutex_lock(&c->lock);
-    while (!c->done)
-        pthread_cond_wait(&c->done_now, &c->lock);
-    pthread_mutex_unlock(&c->lock);
-}
-
-/* A new client that has got its answer. */
-static client *ask(sched *s, uint64_t seed, uint32_t n_prompt, uint32_t max_tokens)
-{
-    client *c = client_new(seed, n_prompt);
-    submit(s, c, max_tokens);
-    wait_done(c);
-    return c;
-}
-
-/* The output is what an engine that never failed would have said. */
-static void assert_right(const client *c, uint32_t n)
-{
-    uint32_t *all = malloc((c->n_prompt + n) * sizeof *all);
-    memcpy(all, c->prompt, c->n_prompt * sizeof *all);
-    assert_int_equal(c->n_out, n);
-    for (uint32_t i = 0; i < n; i++) {
-        all[c->n_prompt + i] = stub_next(all, c->n_prompt + i);
-        assert_int_equal(c->out[i], all[c->n_prompt + i]);
-    }
-    free(all);
-}
-
-static sched *open_sched(uint32_t n_slots)
-{
-    sched *s = NULL;
-    sched_options o = sched_options_default();
-    o.n_slots = n_slots;
-    o.prefill_chunk = 100;
-    o.prefill_quantum = 30;
-    o.min_cached_tokens = 64;
-    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
-    return s;
-}
-
-/* The only client goes, and the scheduler with it. */
-static void end(sched *s, client *c)
-{
-    client_free(c);
-    sched_close(s, 0);
-}
-
-static void put_checkpoint(uint32_t n_tokens)
-{
-    stub.has_store = true;
-    stub.checkpoint = n_tokens;
-}
-
-/* Items that hold this position fail, that many times. */
-static void break_at(uint32_t position, uint32_t times, ds4_status how)
-{
-    stub.fail_position = position;
-    stub.fail_times = times;
-    stub.item_status = how;
-}
-
-static int fresh_world(void **state)
-{
-    (void)state;
-    stub_reset();
-    return 0;
-}
 
 /* ---------------------------------------------------------------- tests */
 
@@ -225,25 +54,6 @@ static void many_requests_share_steps_and_none_disturbs_another(void **state)
     sched_close(s, 0);
 }
 
-static void a_long_prompt_does_not_stop_those_who_decode(void **state)
-{
-    (void)state;
-    sched *s = open_sched(2);
-    client *talker = client_new(1, 10), *reader = client_new(2, 4000);
-    stub.step_delay_us = 200;
-    submit(s, talker, 200);
-    submit(s, reader, 1);
-    wait_done(talker);
-    wait_done(reader);
-    assert_right(talker, 200);
-    assert_right(reader, 1);
-    /* While somebody decoded, no slice of prompt was longer than the quantum. */
-    assert_true(stub.n_prefill_max <= 100);
-    client_free(talker);
-    client_free(reader);
-    sched_close(s, 0);
-}
-
 static void a_conversation_goes_on_from_its_resident_state(void **state)
 {
     (void)state;
@@ -263,6 +73,24 @@ static void a_conversation_goes_on_from_its_resident_state(void **state)
     client_free(c);
     client_free(next);
     sched_close(s, 0);
+}
+
+/* Also for the largest number: no checkpoint is ever long enough, whatever a resident state saves beside it. */
+static void checkpoints_below_the_least_length_are_not_looked_for(void **state)
+{
+    (void)state;
+    sched *s = NULL;
+    sched_options o = sched_options_default();
+    o.min_cached_tokens = UINT32_MAX;
+    put_checkpoint(250);
+    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
+    client *c = ask(s, 6, 200, 5);
+    client *next = ask(s, 6, 300, 5); /* goes on from the first */
+    assert_right(next, 5);
+    assert_int_equal(stub.n_searches, 0);
+    assert_int_equal(next->result.source, SCHED_SOURCE_LIVE);
+    client_free(c);
+    end(s, next);
 }
 
 static void a_checkpoint_is_restored_begun_and_proven(void **state)
@@ -320,6 +148,29 @@ static void a_trial_ends_with_the_first_chunk(void **state)
     assert_int_equal(stub.n_condemned, 1);
 }
 
+/* F42: neither does the end of the program wait for it. What the disk keeps ends by itself, should it ever answer. */
+static void closing_does_not_wait_for_the_disk(void **state)
+{
+    (void)state;
+    put_checkpoint(150);
+    stub.search_hangs = true;
+    sched *s = open_sched(1);
+    client *c = client_new(60, 300);
+    submit(s, c, 10);
+    while (stub.n_searches == 0)
+        clock_sleep_us(1000);
+    sched_drain(s, 0);
+    assert_int_equal(c->result.finish, SCHED_FINISH_CANCELLED);
+    sched_close(s, 0);
+    assert_int_equal(stub.n_holders, 1); /* the thread that the disk keeps */
+    client_free(c);
+    stub.search_hangs = false;
+    while (stub.n_holders > 0)
+        clock_sleep_us(1000);
+    assert_int_equal(stub.n_found, stub.n_released);
+    assert_int_equal(stub.n_restored, 0);
+}
+
 /* F17: a disk that does not answer costs a request its checkpoint and a moment, nothing else. */
 static void a_search_that_hangs_is_given_up(void **state)
 {
@@ -345,9 +196,18 @@ static void a_search_that_hangs_is_given_up(void **state)
     }
     assert_int_equal(stub.n_found, 0);
     stub.search_hangs = false;
-    sched_close(s, 0);
+    uint32_t n_cached = 0;
+    for (int i = 0; i < 1000 && n_cached == 0; i++) { /* once the late answer is back, searches are made again */
+        client *c = ask(s, 70 + (uint64_t)i, 300, 1);
+        n_cached = c->result.n_cached;
+        client_free(c);
+    }
+    assert_int_equal(n_cached, 150);
+    client *last = ask(s, 2000, 300, 1);
+    assert_int_equal(last->result.n_cached, 150);
+    end(s, last);
     assert_int_equal(stub.n_found, stub.n_released); /* the late answer belongs to nobody, and is not lost */
-    assert_int_equal(stub.n_restored, 0);
+    assert_int_equal(stub.n_restored, 2);
 }
 
 /* E3: if the clean state fails alike, the checkpoint was not the reason. */
@@ -462,37 +322,6 @@ static void cancelling_ends_a_request_wherever_it_is(void **state)
     sched_close(s, 0);
 }
 
-static void a_full_queue_refuses_and_says_so(void **state)
-{
-    (void)state;
-    sched *s = NULL;
-    sched_options o = sched_options_default();
-    o.n_slots = 1;
-    o.max_queue = 2;
-    stub.step_delay_us = 500;
-    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
-    client *clients[8];
-    unsigned n_refused = 0;
-    for (size_t i = 0; i < 8; i++) {
-        clients[i] = client_new(20 + i, 50);
-        const sched_request r = request_of(clients[i], 30);
-        ds4_error err;
-        const ds4_status status = sched_submit(s, &r, &clients[i]->ticket, &err);
-        if (status != DS4_OK) {
-            assert_int_equal(status, DS4_ERR_NO_SPACE);
-            assert_null(clients[i]->ticket);
-            clients[i]->done = true;
-            n_refused++;
-        }
-    }
-    assert_true(n_refused >= 4);
-    for (size_t i = 0; i < 8; i++) {
-        wait_done(clients[i]);
-        client_free(clients[i]);
-    }
-    sched_close(s, 0);
-}
-
 static void impossible_requests_are_refused_at_once(void **state)
 {
     (void)state;
@@ -534,6 +363,35 @@ static void frontiers_are_saved_at_the_anchors_and_at_the_end(void **state)
     assert_int_equal(stub.n_frontiers, 3); /* 133, 399, and the end of the turn */
 }
 
+/* What a result calls written is in the store: all of the prompt that was not there before, or nothing without a store, without
+ * the cache, or below the smallest checkpoint. */
+static void written_tokens_are_those_that_the_store_got(void **state)
+{
+    (void)state;
+    const struct {
+        bool has_store, no_cache;
+        uint32_t checkpoint, n_prompt, n_written;
+    } cases[] = { { true, false, 0, 400, 400 },
+                  { true, false, 150, 400, 250 },
+                  { false, false, 0, 400, 0 },
+                  { true, true, 0, 400, 0 },
+                  { true, false, 0, 40, 0 } };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        stub_reset();
+        stub.has_store = cases[i].has_store;
+        stub.checkpoint = cases[i].checkpoint;
+        sched *s = open_sched(1);
+        client *c = client_new(40, cases[i].n_prompt);
+        sched_request r = request_of(c, 10);
+        r.no_cache = cases[i].no_cache;
+        assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
+        wait_done(c);
+        assert_int_equal(c->result.n_written, cases[i].n_written);
+        assert_int_equal(c->result.n_cached, cases[i].checkpoint);
+        end(s, c);
+    }
+}
+
 static void a_request_without_cache_neither_reads_nor_writes_it(void **state)
 {
     (void)state;
@@ -548,6 +406,50 @@ static void a_request_without_cache_neither_reads_nor_writes_it(void **state)
     end(s, c);
     assert_int_equal(stub.n_found, 0);
     assert_int_equal(stub.n_saved, 0);
+}
+
+/* Nor does it use, or leave, a state in memory. */
+static void a_request_without_cache_is_alone_in_memory_too(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    for (int i = 0; i < 3; i++) {
+        client *c = client_new(34, 100 + (uint32_t)i); /* each goes on from the one before */
+        sched_request r = request_of(c, 2);
+        r.no_cache = i == 1;
+        assert_int_equal(sched_submit(s, &r, &c->ticket, NULL), DS4_OK);
+        wait_done(c);
+        assert_right(c, 2);
+        assert_int_equal(c->result.n_cached, 0);
+        client_free(c);
+    }
+    sched_close(s, 0);
+}
+
+static void no_tokens_were_asked_for(void **state)
+{
+    (void)state;
+    sched *s = open_sched(1);
+    client *c = ask(s, 35, 100, 0);
+    assert_int_equal(c->result.finish, SCHED_FINISH_LENGTH);
+    assert_int_equal(c->n_out, 0);
+    end(s, c);
+}
+
+/* What is resident when the program ends is saved, if it is long enough and there is time. */
+static void closing_saves_what_is_resident(void **state)
+{
+    (void)state;
+    for (int has_time = 0; has_time <= 1; has_time++) {
+        stub_reset();
+        stub.has_store = true;
+        sched *s = open_sched(4);
+        for (uint32_t i = 0; i < 3; i++)
+            client_free(ask(s, 70 + i, i == 2 ? 30 : 100, 2)); /* the last is too short */
+        sched_close(s, has_time ? 60 * 1000 * 1000 : 0);
+        assert_int_equal(stub.n_exits, has_time ? 2 : 0);
+        assert_int_equal(stub.n_sequences, 0);
+    }
 }
 
 static void draining_finishes_what_runs_and_refuses_what_comes(void **state)
@@ -627,23 +529,27 @@ int main(void)
         cmocka_unit_test_setup(a_request_gets_the_tokens_of_its_prompt, fresh_world),
         cmocka_unit_test_setup(the_owner_steers_every_token, fresh_world),
         cmocka_unit_test_setup(many_requests_share_steps_and_none_disturbs_another, fresh_world),
-        cmocka_unit_test_setup(a_long_prompt_does_not_stop_those_who_decode, fresh_world),
         cmocka_unit_test_setup(a_conversation_goes_on_from_its_resident_state, fresh_world),
+        cmocka_unit_test_setup(checkpoints_below_the_least_length_are_not_looked_for, fresh_world),
         cmocka_unit_test_setup(a_checkpoint_is_restored_begun_and_proven, fresh_world),
         cmocka_unit_test_setup(a_restored_state_that_fails_is_condemned_inside_the_request, fresh_world),
         cmocka_unit_test_setup(a_trial_ends_with_the_first_chunk, fresh_world),
         cmocka_unit_test_setup(a_search_that_hangs_is_given_up, fresh_world),
+        cmocka_unit_test_setup(closing_does_not_wait_for_the_disk, fresh_world),
         cmocka_unit_test_setup(a_failure_of_the_retry_too_acquits_and_is_reported, fresh_world),
         cmocka_unit_test_setup(out_of_memory_retries_without_a_verdict, fresh_world),
         cmocka_unit_test_setup(a_failed_restore_goes_clean, fresh_world),
         cmocka_unit_test_setup(a_resident_state_that_fails_is_retried_clean, fresh_world),
         cmocka_unit_test_setup(one_failing_item_leaves_the_others_of_its_step_alone, fresh_world),
         cmocka_unit_test_setup(cancelling_ends_a_request_wherever_it_is, fresh_world),
-        cmocka_unit_test_setup(a_full_queue_refuses_and_says_so, fresh_world),
         cmocka_unit_test_setup(impossible_requests_are_refused_at_once, fresh_world),
         cmocka_unit_test_setup(the_context_ends_a_request, fresh_world),
         cmocka_unit_test_setup(frontiers_are_saved_at_the_anchors_and_at_the_end, fresh_world),
+        cmocka_unit_test_setup(written_tokens_are_those_that_the_store_got, fresh_world),
         cmocka_unit_test_setup(a_request_without_cache_neither_reads_nor_writes_it, fresh_world),
+        cmocka_unit_test_setup(a_request_without_cache_is_alone_in_memory_too, fresh_world),
+        cmocka_unit_test_setup(no_tokens_were_asked_for, fresh_world),
+        cmocka_unit_test_setup(closing_saves_what_is_resident, fresh_world),
         cmocka_unit_test_setup(draining_finishes_what_runs_and_refuses_what_comes, fresh_world),
         cmocka_unit_test_setup(draining_without_patience_cancels, fresh_world),
         cmocka_unit_test_setup(a_storm_of_requests_leaves_only_right_answers, fresh_world),

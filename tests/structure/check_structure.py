@@ -16,11 +16,15 @@ import sys
 
 LINES_MAX = 800
 PROGRAM_ROOMS = ("cli", "tools")  # these may include any door
-TEST_FOLDERS = ("e2e", "clients", "fuzz", "support", "oracle", "data", "structure", "aarch64")  # beside one per room
+TEST_FOLDERS = ("e2e", "clients", "fuzz", "mutants", "support", "oracle", "data", "structure", "aarch64")  # beside one per room
 PATH = re.compile(r"(?<![\w/.-])((?:bench|cmake|docs|include|models|scripts|src|tests|train)/[\w./-]*\.(?:c|h|json|md|mjs|py|sh|txt))\b")
-FAULT_SYMBOLS = ("fault_at", "fault_errno", "fault_configure", "fault_arm", "fault_disarm")
+FAULT_SYMBOLS = ("fault_at", "fault_errno", "fault_configure", "fault_arm", "fault_disarm", "fault_hold", "fault_release")
 # kill and abort are what the fault points are for.
 MAY_END_THE_PROCESS = ("src/base/fault.c",)
+
+
+LOCALE = re.compile(r"\b(strto[dfl]d?|atof|strn?casecmp|is(?:alpha|alnum|digit|space|upper|lower|print|punct|xdigit)|to(?:lower|upper))\s*\(")
+LOCALE_PRINTS = re.compile(r"(?<!\w)(v?snprintf)\s*\(.*%[-+#0-9.*]*[efgEFG]")
 
 
 def room_table(root):
@@ -126,6 +130,9 @@ class Check:
             code = re.sub(r"/\*.*?\*/|//.*", "", code)
             if re.search(r"\b(secure_)?getenv\s*\(", code) and room != "cli":
                 self.breach(path, number, "the environment is read in src/cli only")
+            follows = LOCALE.search(code) or LOCALE_PRINTS.search(line)
+            if follows and room not in (*PROGRAM_ROOMS, "server") and path.stem != "c_locale":  # libds4 lives in programs of others
+                self.breach(path, number, f"{follows.group(1)}() follows the program's locale: see base/c_locale.h")
             ends = re.search(r"(?<![\w.>])(exit|_exit|_Exit|quick_exit|abort)\s*\(", code)
             if ends and room not in PROGRAM_ROOMS and str(path.relative_to(self.root)) not in MAY_END_THE_PROCESS:
                 self.breach(path, number, f"{ends.group(1)}() in a library: return a status")

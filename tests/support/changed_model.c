@@ -23,7 +23,7 @@ static void copy_value(gguf_builder *b, const gguf_value *v)
 
 static bool can_narrow(const gguf_tensor *t, uint32_t type)
 {
-    return t->type == GGUF_F32 && (type != QUANT_Q8_0 || (t->n_dims > 1 && t->dims[0] % QUANT_Q8_BLOCK == 0));
+    return t->type == QUANT_F32 && (type != QUANT_Q8_0 || (t->n_dims > 1 && t->dims[0] % QUANT_Q8_BLOCK == 0));
 }
 
 static void narrow_tensor(gguf_builder *b, const char *name, const gguf_tensor *t, uint32_t type)

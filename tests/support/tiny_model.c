@@ -15,7 +15,7 @@ enum {
     LAYERS = 6,
     EMBD = 32,
     HEADS = 4,
-    HEAD_DIM = 32,
+    HEAD_DIM = 72, /* 64 that are not rotated: rows can be packed */
     ROPE = 8,
     Q_RANK = 16,
     GROUPS = 2,

@@ -111,6 +111,22 @@ static void assert_ids(const char *text, const uint32_t *ids, size_t n)
     token_list_free(&out);
 }
 
+/* A rule that a file states twice has its first rank: "a b" comes before "b c". */
+static void of_equal_rules_the_first_counts(void **state)
+{
+    static const char *const rules[] = { "a b", "b c", "a b" };
+    byte_tokenizer t;
+    token_list ids = { 0 };
+    (void)state;
+    byte_tokenizer_open(&t, rules, 3);
+    assert_int_equal(text_encode(t.tokenizer, SLICE("abc"), &ids, NULL), DS4_OK);
+    assert_int_equal(ids.n, 2);
+    assert_int_equal(ids.ids[0], FIRST_MERGE);
+    assert_int_equal(ids.ids[1], FIRST_BYTE + 'c');
+    token_list_free(&ids);
+    byte_tokenizer_close(&t);
+}
+
 static void lower_ranks_merge_first_and_equal_pairs_from_the_left(void **state)
 {
     (void)state;
@@ -424,6 +440,33 @@ static void merges_that_would_spoil_text_are_left_out(void **state)
     }
 }
 
+/* Of two specials that begin alike the longer one is meant: "th" and "thi" are made control tokens here. */
+static void the_longest_special_is_recognised(void **state)
+{
+    gguf_builder b = { 0 };
+    gguf_file *f;
+    text_tokenizer *t;
+    token_list ids = { 0 };
+    size_t size;
+    parts p = good_parts();
+    const uint32_t want[] = { FIRST_MERGE + 9, FIRST_MERGE + 8, FIRST_BYTE + 'o' };
+    (void)state;
+    for (size_t k = 0; k < p.n_tokens; k++)
+        p.tokens[k] = p.texts[k];
+    p.types[FIRST_MERGE + 8] = p.types[FIRST_MERGE + 9] = 3;
+    put_parts(&b, &p);
+    char *data = gb_finish(&b, &size);
+    assert_int_equal(gguf_open_bytes(&f, data, size, NULL), DS4_OK);
+    assert_int_equal(text_tokenizer_open(&t, f, NULL, NULL), DS4_OK);
+    assert_int_equal(text_encode_with_specials(t, SLICE("thitho"), &ids, NULL), DS4_OK);
+    assert_int_equal(ids.n, 3);
+    assert_memory_equal(ids.ids, want, sizeof want);
+    token_list_free(&ids);
+    text_tokenizer_close(t);
+    gguf_close(f);
+    free(data);
+}
+
 /* Two files with another merge, or another order, are two vocabularies: a stored state of one is none of the other. */
 static void fingerprints_tell_vocabularies_apart(void **state)
 {
@@ -484,6 +527,7 @@ int main(void)
         cmocka_unit_test(the_split_is_that_of_the_specification),
         cmocka_unit_test(runs_of_any_length_split_alike),
         cmocka_unit_test(lower_ranks_merge_first_and_equal_pairs_from_the_left),
+        cmocka_unit_test(of_equal_rules_the_first_counts),
         cmocka_unit_test(random_rules_merge_as_by_the_plainest_means),
         cmocka_unit_test(a_mebibyte_of_one_letter_is_encoded),
         cmocka_unit_test(text_never_becomes_a_control_token),
@@ -491,6 +535,7 @@ int main(void)
         cmocka_unit_test(specials_are_recognised_only_on_request),
         cmocka_unit_test(a_wrong_vocabulary_is_refused_with_words),
         cmocka_unit_test(merges_that_would_spoil_text_are_left_out),
+        cmocka_unit_test(the_longest_special_is_recognised),
         cmocka_unit_test(fingerprints_tell_vocabularies_apart),
         cmocka_unit_test(utf8_is_the_same_however_it_is_cut),
     };

@@ -1,4 +1,5 @@
 #include "backend/cpu/kernels.h"
+#include "quant/quant.h"
 
 #include <string.h>
 #if defined(__x86_64__)
@@ -17,7 +18,7 @@ const cpu_kernels *const cpu_kernel_variants[] = {
 const size_t n_cpu_kernel_variants = sizeof cpu_kernel_variants / sizeof cpu_kernel_variants[0];
 
 #if defined(__x86_64__)
-/* clang 14 has no word for it. */
+/* clang 14 does not know "f16c" in __builtin_cpu_supports(). */
 static bool has_f16c(void)
 {
     unsigned a, b, c, d;
@@ -39,6 +40,27 @@ bool cpu_has(uint32_t needs)
     have |= CPU_NEON; /* part of the baseline */
 #endif
     return (needs & ~have) == 0;
+}
+
+bool cpu_kernels_of_type(const cpu_kernels *k, uint32_t type, tile_fn **tile, tile_q8_fn **tile_q8)
+{
+    const struct {
+        uint32_t type;
+        tile_fn *tile;
+        tile_q8_fn *tile_q8;
+    } types[] = {
+        { QUANT_F32, k->f32, NULL },
+        { QUANT_F16, k->f16, NULL },
+        { QUANT_BF16, k->bf16, NULL },
+        { QUANT_Q8_0, k->q8_0, k->q8_0_q8 },
+    };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (types[i].type == type) {
+            *tile = types[i].tile;
+            *tile_q8 = types[i].tile_q8;
+            return true;
+        }
+    return false;
 }
 
 const cpu_kernels *cpu_kernels_find(const char *name)

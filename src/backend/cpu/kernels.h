@@ -34,6 +34,9 @@ typedef void softmax_fn(float *scores, size_t n, float scale, float sink);
 typedef void swiglu_fn(float *out, const float *gate, const float *up, size_t n, float limit, float weight);
 /* Sum of x[i]^2 in double. */
 typedef double sum_squares_fn(const float *x, size_t n);
+/* The contracts of quant_unpack_kv() and quant_unpack_index(); every variant gives their bits (n_rot is a multiple of 2). */
+typedef void unpack_kv_fn(const uint8_t *in, size_t n, size_t n_rot, float *x);
+typedef void unpack_index_fn(const uint8_t *in, size_t n, float *x);
 
 enum { CPU_BASELINE = 0, CPU_AVX2 = 1, CPU_AVX512 = 2, CPU_NEON = 4 };
 
@@ -47,7 +50,13 @@ typedef struct cpu_kernels {
     softmax_fn *softmax;
     swiglu_fn *swiglu;
     sum_squares_fn *sum_squares;
+    unpack_kv_fn *unpack_kv;
+    unpack_index_fn *unpack_index;
 } cpu_kernels;
+
+/* The products of a variant with rows of one type; *tile_q8 is NULL for types without quantised products. False: this variant
+ * cannot compute with the type. */
+bool cpu_kernels_of_type(const cpu_kernels *k, uint32_t type, tile_fn **tile, tile_q8_fn **tile_q8);
 
 /* Slowest first. */
 extern const cpu_kernels *const cpu_kernel_variants[];

@@ -129,6 +129,11 @@ INLINE __m128i load_halves(const uint8_t *row, size_t i)
     return _mm_loadu_si128((const __m128i *)(const void *)(row + 2 * i));
 }
 
+INLINE float half(uint16_t bits)
+{
+    return _cvtsh_ss(bits);
+}
+
 INLINE lanes load_f16(const uint8_t *row, size_t i)
 {
     return _mm256_cvtph_ps(load_halves(row, i));
@@ -145,7 +150,7 @@ INLINE lanes load_q8_0(const uint8_t *row, size_t i)
     const uint8_t *block = row + i / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
     const __m256i q =
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(block + 2 + i % QUANT_Q8_BLOCK)));
-    return _mm256_mul_ps(v_set(_cvtsh_ss((uint16_t)(block[0] | block[1] << 8))), _mm256_cvtepi32_ps(q));
+    return _mm256_mul_ps(v_set(half((uint16_t)(block[0] | block[1] << 8))), _mm256_cvtepi32_ps(q));
 }
 
 /* --- Q8_0 blocks --------------------------------------------------------------------------------------------------- */
@@ -238,8 +243,53 @@ ISA static double sum_squares(const float *x, size_t n)
     return sum;
 }
 
+/* --- packed rows --------------------------------------------------------------------------------------------------- */
+
+/* Eight E4M3 codes as f16 with an exponent that is 8 too small; NaN codes as NaN. */
+INLINE lanes widen_e4m3(__m128i codes)
+{
+    const __m128i c = _mm_cvtepu8_epi16(codes), low = _mm_and_si128(c, _mm_set1_epi16(0x7f));
+    const __m128i sign = _mm_slli_epi16(_mm_and_si128(c, _mm_set1_epi16(0x80)), 8);
+    const __m128i nan = _mm_cmpeq_epi16(low, _mm_set1_epi16(0x7f));
+    return _mm256_cvtph_ps(_mm_or_si128(_mm_or_si128(sign, _mm_slli_epi16(low, 7)), nan));
+}
+
+ISA static void unpack_kv(const uint8_t *in, size_t n, size_t n_rot, float *x)
+{
+    const size_t plain = n - n_rot;
+    const uint8_t *scales = in + plain, *tail = in + quant_packed_kv_bytes(n, n_rot) - 2 * n_rot;
+    for (size_t b = 0; b < plain / QUANT_KV_BLOCK; b++) {
+        const lanes s = _mm256_set1_ps(quant_e8m0_to_f32(scales[b]) * 256.0f);
+        for (size_t i = b * QUANT_KV_BLOCK; i < (b + 1) * QUANT_KV_BLOCK; i += LANES)
+            _mm256_storeu_ps(x + i,
+                             _mm256_mul_ps(widen_e4m3(_mm_loadl_epi64((const __m128i *)(const void *)(in + i))), s));
+    }
+    size_t i = 0;
+    for (; i + LANES <= n_rot; i += LANES)
+        _mm256_storeu_ps(x + plain + i, load_bf16(tail, i));
+    for (; i < n_rot; i++)
+        x[plain + i] = one_bf16(tail, i);
+}
+
+ISA static void unpack_index(const uint8_t *in, size_t n, float *x)
+{
+    const __m128i doubled = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    const uint8_t *scales = in + n / 2;
+    for (size_t b = 0; b < n / QUANT_INDEX_BLOCK; b++, in += QUANT_INDEX_BLOCK / 2, x += QUANT_INDEX_BLOCK) {
+        const lanes s = _mm256_set1_ps(quant_e8m0_to_f32(scales[b])), half = _mm256_set1_ps(0.5f);
+        const __m128i codes = _mm_loadu_si128((const __m128i *)(const void *)in), mask = _mm_set1_epi8(0xf);
+        const __m128i even = _mm_and_si128(codes, mask), odd = _mm_and_si128(_mm_srli_epi16(codes, 4), mask);
+        const __m128i first = _mm_shuffle_epi8(doubled, _mm_unpacklo_epi8(even, odd)),
+                      second = _mm_shuffle_epi8(doubled, _mm_unpackhi_epi8(even, odd));
+        const __m128i parts[4] = { first, _mm_srli_si128(first, 8), second, _mm_srli_si128(second, 8) };
+        for (size_t k = 0; k < 4; k++)
+            _mm256_storeu_ps(x + k * LANES,
+                             _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(parts[k])), half), s));
+    }
+}
+
 const cpu_kernels cpu_kernels_avx2 = {
-    "avx2",       CPU_AVX2,     tile_f32, tile_f16, tile_bf16, tile_q8_0,
-    tile_q8_0_q8, weighted_sum, quantise, softmax,  swiglu,    sum_squares,
+    "avx2",       CPU_AVX2, tile_f32, tile_f16, tile_bf16,   tile_q8_0, tile_q8_0_q8,
+    weighted_sum, quantise, softmax,  swiglu,   sum_squares, unpack_kv, unpack_index,
 };
 #endif

@@ -122,6 +122,11 @@ INLINE __m256i load_halves(const uint8_t *row, size_t i)
     return _mm256_loadu_si256((const __m256i *)(const void *)(row + 2 * i));
 }
 
+INLINE float half(uint16_t bits)
+{
+    return _cvtsh_ss(bits);
+}
+
 INLINE lanes load_f16(const uint8_t *row, size_t i)
 {
     return _mm512_cvtph_ps(load_halves(row, i));
@@ -138,7 +143,7 @@ INLINE lanes load_q8_0(const uint8_t *row, size_t i)
     const uint8_t *block = row + i / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
     const __m512i q =
         _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(block + 2 + i % QUANT_Q8_BLOCK)));
-    return _mm512_mul_ps(v_set(_cvtsh_ss((uint16_t)(block[0] | block[1] << 8))), _mm512_cvtepi32_ps(q));
+    return _mm512_mul_ps(v_set(half((uint16_t)(block[0] | block[1] << 8))), _mm512_cvtepi32_ps(q));
 }
 
 /* --- Q8_0 blocks --------------------------------------------------------------------------------------------------- */
@@ -223,8 +228,53 @@ ISA static double sum_squares(const float *x, size_t n)
     return sum;
 }
 
+/* --- packed rows --------------------------------------------------------------------------------------------------- */
+
+/* Sixteen E4M3 codes as f16 with an exponent that is 8 too small; NaN codes as NaN. */
+INLINE lanes widen_e4m3(__m128i codes)
+{
+    const __m256i c = _mm256_cvtepu8_epi16(codes), low = _mm256_and_si256(c, _mm256_set1_epi16(0x7f));
+    const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(0x80)), 8);
+    const __m256i nan = _mm256_cmpeq_epi16(low, _mm256_set1_epi16(0x7f));
+    return _mm512_cvtph_ps(_mm256_or_si256(_mm256_or_si256(sign, _mm256_slli_epi16(low, 7)), nan));
+}
+
+ISA static void unpack_kv(const uint8_t *in, size_t n, size_t n_rot, float *x)
+{
+    const size_t plain = n - n_rot;
+    const uint8_t *scales = in + plain, *tail = in + quant_packed_kv_bytes(n, n_rot) - 2 * n_rot;
+    for (size_t b = 0; b < plain / QUANT_KV_BLOCK; b++) {
+        const lanes s = _mm512_set1_ps(quant_e8m0_to_f32(scales[b]) * 256.0f);
+        for (size_t i = b * QUANT_KV_BLOCK; i < (b + 1) * QUANT_KV_BLOCK; i += LANES)
+            _mm512_storeu_ps(x + i,
+                             _mm512_mul_ps(widen_e4m3(_mm_loadu_si128((const __m128i *)(const void *)(in + i))), s));
+    }
+    size_t i = 0;
+    for (; i + LANES <= n_rot; i += LANES)
+        _mm512_storeu_ps(x + plain + i, load_bf16(tail, i));
+    for (; i < n_rot; i++)
+        x[plain + i] = one_bf16(tail, i);
+}
+
+ISA static void unpack_index(const uint8_t *in, size_t n, float *x)
+{
+    const __m128i doubled = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    const uint8_t *scales = in + n / 2;
+    for (size_t b = 0; b < n / QUANT_INDEX_BLOCK; b++, in += QUANT_INDEX_BLOCK / 2, x += QUANT_INDEX_BLOCK) {
+        const lanes s = _mm512_set1_ps(quant_e8m0_to_f32(scales[b])), half = _mm512_set1_ps(0.5f);
+        const __m128i codes = _mm_loadu_si128((const __m128i *)(const void *)in), mask = _mm_set1_epi8(0xf);
+        const __m128i even = _mm_and_si128(codes, mask), odd = _mm_and_si128(_mm_srli_epi16(codes, 4), mask);
+        const __m128i parts[2] = { _mm_unpacklo_epi8(even, odd), _mm_unpackhi_epi8(even, odd) };
+        for (size_t k = 0; k < 2; k++) {
+            const lanes v = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_shuffle_epi8(doubled, parts[k])));
+            _mm512_storeu_ps(x + k * LANES, _mm512_mul_ps(_mm512_mul_ps(v, half), s));
+        }
+    }
+}
+
 const cpu_kernels cpu_kernels_avx512 = {
-    "avx512",     CPU_AVX2 | CPU_AVX512, tile_f32, tile_f16, tile_bf16, tile_q8_0,
-    tile_q8_0_q8, weighted_sum,          quantise, softmax,  swiglu,    sum_squares,
+    "avx512",  CPU_AVX2 | CPU_AVX512, tile_f32,     tile_f16,     tile_bf16,
+    tile_q8_0, tile_q8_0_q8,          weighted_sum, quantise,     softmax,
+    swiglu,    sum_squares,           unpack_kv,    unpack_index,
 };
 #endif

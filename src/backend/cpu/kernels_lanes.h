@@ -9,6 +9,7 @@
  *   load_last, store_last      the last n < LANES values, touching nothing beyond; load_last fills the other lanes
  *   v_round                    to the nearest whole number
  *   v_exp2(sum, k, x, least)   sum * 2^k; 0 where x < least
+ *   half                       the value of an f16, by an instruction: every Q8_0 block has one
  *   load_f16, _bf16, _q8_0     LANES weights of a row from column i on, widened; i is a multiple of LANES
  *   block, sums                a Q8_0 block of weights or values, and partial sums of products: load_block, block_extra,
  *                              zero_sums, add_block(acc, w, x, block_extra(x), scale), total */
@@ -39,7 +40,7 @@ INLINE float one_f32(const uint8_t *row, size_t i)
 
 INLINE float one_f16(const uint8_t *row, size_t i)
 {
-    return quant_f16_to_f32((uint16_t)(row[2 * i] | row[2 * i + 1] << 8));
+    return half((uint16_t)(row[2 * i] | row[2 * i + 1] << 8));
 }
 
 INLINE float one_bf16(const uint8_t *row, size_t i)

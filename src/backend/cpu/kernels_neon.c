@@ -112,6 +112,11 @@ INLINE lanes v_exp2(lanes sum, lanes k, lanes x, lanes least)
 
 /* --- weights ------------------------------------------------------------------------------------------------------- */
 
+INLINE float half(uint16_t bits)
+{
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0);
+}
+
 INLINE lanes load_f16(const uint8_t *row, size_t i)
 {
     return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(row + 2 * i)));
@@ -126,7 +131,7 @@ INLINE lanes load_q8_0(const uint8_t *row, size_t i)
 {
     float values[LANES];
     const uint8_t *at = row + i / QUANT_Q8_BLOCK * QUANT_Q8_BYTES;
-    const float d = quant_f16_to_f32((uint16_t)(at[0] | at[1] << 8));
+    const float d = half((uint16_t)(at[0] | at[1] << 8));
     for (size_t k = 0; k < LANES; k++)
         values[k] = d * (float)(int8_t)at[2 + i % QUANT_Q8_BLOCK + k];
     return vld1q_f32(values);
@@ -203,8 +208,49 @@ static double sum_squares(const float *x, size_t n)
     return sum;
 }
 
+/* --- packed rows --------------------------------------------------------------------------------------------------- */
+
+static void unpack_kv(const uint8_t *in, size_t n, size_t n_rot, float *x)
+{
+    const size_t plain = n - n_rot;
+    const uint8_t *scales = in + plain, *tail = in + quant_packed_kv_bytes(n, n_rot) - 2 * n_rot;
+    for (size_t i = 0; i < plain; i += 8) { /* as f16 with an exponent that is 8 too small; NaN codes as NaN */
+        const uint16x8_t c = vmovl_u8(vld1_u8(in + i)), low = vandq_u16(c, vdupq_n_u16(0x7f));
+        const uint16x8_t sign = vshlq_n_u16(vandq_u16(c, vdupq_n_u16(0x80)), 8),
+                         nan = vceqq_u16(low, vdupq_n_u16(0x7f));
+        const float16x8_t h = vreinterpretq_f16_u16(vorrq_u16(vorrq_u16(sign, vshlq_n_u16(low, 7)), nan));
+        const float s = quant_e8m0_to_f32(scales[i / QUANT_KV_BLOCK]) * 256.0f;
+        vst1q_f32(x + i, vmulq_n_f32(vcvt_f32_f16(vget_low_f16(h)), s));
+        vst1q_f32(x + i + 4, vmulq_n_f32(vcvt_f32_f16(vget_high_f16(h)), s));
+    }
+    for (size_t i = 0; i < n_rot; i++)
+        x[plain + i] = one_bf16(tail, i);
+}
+
+static void unpack_index(const uint8_t *in, size_t n, float *x)
+{
+    static const int8_t doubled[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
+    const int8x16_t table = vld1q_s8(doubled);
+    const uint8_t *scales = in + n / 2;
+    for (size_t b = 0; b < n / QUANT_INDEX_BLOCK; b++, in += QUANT_INDEX_BLOCK / 2) {
+        const float s = quant_e8m0_to_f32(scales[b]);
+        const uint8x16_t codes = vld1q_u8(in), even = vandq_u8(codes, vdupq_n_u8(0xf)), odd = vshrq_n_u8(codes, 4);
+        const uint8x16_t parts[2] = { vzip1q_u8(even, odd), vzip2q_u8(even, odd) };
+        for (size_t k = 0; k < 2; k++) {
+            const int8x16_t v = vqtbl1q_s8(table, parts[k]);
+            const int16x8_t wide[2] = { vmovl_s8(vget_low_s8(v)), vmovl_s8(vget_high_s8(v)) };
+            for (size_t j = 0; j < 2; j++, x += 8) {
+                const float32x4_t a = vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide[j]))),
+                                  c = vcvtq_f32_s32(vmovl_s16(vget_high_s16(wide[j])));
+                vst1q_f32(x, vmulq_n_f32(vmulq_n_f32(a, 0.5f), s));
+                vst1q_f32(x + 4, vmulq_n_f32(vmulq_n_f32(c, 0.5f), s));
+            }
+        }
+    }
+}
+
 const cpu_kernels cpu_kernels_neon = {
-    "neon",       CPU_NEON,     tile_f32, tile_f16, tile_bf16, tile_q8_0,
-    tile_q8_0_q8, weighted_sum, quantise, softmax,  swiglu,    sum_squares,
+    "neon",       CPU_NEON, tile_f32, tile_f16, tile_bf16,   tile_q8_0, tile_q8_0_q8,
+    weighted_sum, quantise, softmax,  swiglu,   sum_squares, unpack_kv, unpack_index,
 };
 #endif

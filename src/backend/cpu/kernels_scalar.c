@@ -137,6 +137,6 @@ static double sum_squares(const float *x, size_t n)
 }
 
 const cpu_kernels cpu_kernels_scalar = {
-    "scalar",     CPU_BASELINE,        tile_f32, tile_f16, tile_bf16,   tile_q8_0, tile_q8_0_q8,
-    weighted_sum, quant_activation_q8, softmax,  swiglu,   sum_squares,
+    "scalar",     CPU_BASELINE,        tile_f32, tile_f16, tile_bf16,   tile_q8_0,       tile_q8_0_q8,
+    weighted_sum, quant_activation_q8, softmax,  swiglu,   sum_squares, quant_unpack_kv, quant_unpack_index,
 };

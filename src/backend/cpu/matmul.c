@@ -24,26 +24,16 @@ static void prepare_task(void *arg, uint32_t i_task, uint32_t worker)
     }
 }
 
-cpu_vectors cpu_prepare(cpu_backend *b, const backend_matrix *w, const float *x, size_t stride, size_t n, bool exact)
+cpu_vectors cpu_prepare(cpu_backend *b, const backend_tensor *w, const float *x, size_t stride, size_t n, bool exact)
 {
-    prepare_job job = { b, x, stride, w->n_cols, n, n < 64 ? n : 32, b->quantise && !exact && w->type == QUANT_Q8_0 };
+    prepare_job job = { b, x, stride, w->n_cols, n, n < 64 ? n : 32, b->quantise && !exact && w->tile_q8 };
     if (n)
         pool_run(b->pool, (uint32_t)((n + job.per_task - 1) / job.per_task), prepare_task, &job);
     return (cpu_vectors){ b->x_rows, job.quantise ? b->q_rows : NULL, n };
 }
 
-static tile_fn *tile_of(const cpu_kernels *k, uint32_t type)
-{
-    switch (type) {
-    case QUANT_F32: return k->f32;
-    case QUANT_F16: return k->f16;
-    case QUANT_BF16: return k->bf16;
-    default: return k->q8_0; /* the model binds no other type */
-    }
-}
-
-void cpu_rows(const cpu_backend *b, const backend_matrix *w, uint32_t i_stacked, uint32_t row, uint32_t n_rows,
-              const cpu_vectors *v, size_t first, size_t n, float *out, size_t stride, cpu_worker *worker)
+void cpu_rows(const backend_tensor *w, uint32_t i_stacked, uint32_t row, uint32_t n_rows, const cpu_vectors *v,
+              size_t first, size_t n, float *out, size_t stride, cpu_worker *worker)
 {
     const uint8_t *at = w->data + ((size_t)i_stacked * w->n_rows + row) * w->row_bytes;
     for (uint32_t done = 0; done < n_rows; done += ROW_BLOCK) {
@@ -51,15 +41,15 @@ void cpu_rows(const cpu_backend *b, const backend_matrix *w, uint32_t i_stacked,
         for (uint32_t i = 0; i < count; i++)
             worker->raw[i] = at + (size_t)(done + i) * w->row_bytes;
         if (v->q)
-            b->kernels->q8_0_q8(out + done, stride, worker->raw, count, v->q + first, n, w->n_cols);
+            w->tile_q8(out + done, stride, worker->raw, count, v->q + first, n, w->n_cols);
         else
-            tile_of(b->kernels, w->type)(out + done, stride, worker->raw, count, v->x + first, n, w->n_cols);
+            w->tile(out + done, stride, worker->raw, count, v->x + first, n, w->n_cols);
     }
 }
 
 typedef struct matmul_job {
     cpu_backend *b;
-    const backend_matrix *w;
+    const backend_tensor *w;
     float *y;
     cpu_vectors v;
     uint32_t n_groups, n_tokens;
@@ -69,14 +59,14 @@ static void matmul_task(void *arg, uint32_t i_task, uint32_t worker)
 {
     const matmul_job *job = arg;
     const uint32_t row = i_task * ROW_BLOCK, left = job->w->n_rows - row;
-    cpu_rows(job->b, job->w, 0, row, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v, 0, job->v.n, job->y + row,
-             job->w->n_rows, &job->b->workers[worker]);
+    cpu_rows(job->w, 0, row, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v, 0, job->v.n, job->y + row, job->w->n_rows,
+             &job->b->workers[worker]);
 }
 
-void cpu_matmul(backend *base, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens, bool exact)
+void cpu_matmul(backend *base, float *y, const backend_tensor *w, const float *x, uint32_t n, bool exact)
 {
     cpu_backend *b = cpu_of(base);
-    matmul_job job = { .b = b, .w = w, .y = y, .v = cpu_prepare(b, w, x, w->n_cols, n_tokens, exact) };
+    matmul_job job = { .b = b, .w = w, .y = y, .v = cpu_prepare(b, w, x, w->n_cols, n, exact) };
     pool_run(b->pool, (w->n_rows + ROW_BLOCK - 1) / ROW_BLOCK, matmul_task, &job);
 }
 
@@ -86,7 +76,7 @@ static void grouped_task(void *arg, uint32_t i_task, uint32_t worker)
     const uint32_t per_group = job->w->n_rows / job->n_groups, n_blocks = (per_group + ROW_BLOCK - 1) / ROW_BLOCK;
     const uint32_t group = i_task / n_blocks, row = i_task % n_blocks * ROW_BLOCK, left = per_group - row;
     const uint32_t first = group * per_group + row;
-    cpu_rows(job->b, job->w, 0, first, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v, (size_t)group * job->n_tokens,
+    cpu_rows(job->w, 0, first, left < ROW_BLOCK ? left : ROW_BLOCK, &job->v, (size_t)group * job->n_tokens,
              job->n_tokens, job->y + first, job->w->n_rows, &job->b->workers[worker]);
 }
 
@@ -104,11 +94,10 @@ static cpu_vectors by_group(cpu_backend *b, const cpu_vectors *v, uint32_t n_tok
     return (cpu_vectors){ x, v->q ? q : NULL, v->n };
 }
 
-void cpu_matmul_grouped(backend *base, float *y, const backend_matrix *w, const float *x, uint32_t n_tokens,
-                        uint32_t n_groups)
+void cpu_matmul_grouped(backend *base, float *y, const backend_tensor *w, const float *x, uint32_t n_groups)
 {
     cpu_backend *b = cpu_of(base);
-    const uint32_t per_group = w->n_rows / n_groups;
+    const uint32_t per_group = w->n_rows / n_groups, n_tokens = b->step.n_tokens;
     matmul_job job = { .b = b, .w = w, .y = y, .n_groups = n_groups, .n_tokens = n_tokens };
     job.v = cpu_prepare(b, w, x, w->n_cols, (size_t)n_tokens * n_groups, false);
     job.v = by_group(b, &job.v, n_tokens, n_groups);
