@@ -2,9 +2,9 @@
  *
  * Reading is RFC 8259 and nothing more (no comments, no trailing commas, no NaN). Beyond it, docs/spec/protocol.md,
  * sections 1.5 and 2.4: key order is kept; of a repeated key the last value stands in the first one's place; a pair of
- * surrogate escapes is one code point, a lone one is U+FFFD; \u0000 is a byte 0 in a length-counted string, in keys too;
- * numbers keep their text, so that integers of any size print as written. Strings are always valid UTF-8 (a raw invalid
- * byte is a syntax error, since a request that is not UTF-8 is not JSON).
+ * surrogate escapes is one code point, a lone one is U+FFFD; \u0000 is a byte 0 in a length-counted string, in keys
+ * too; numbers keep their text, so that integers of any size print as written. Strings are always valid UTF-8 (a raw
+ * invalid byte is a syntax error, since a request that is not UTF-8 is not JSON).
  * Why no library: docs/modules/json.md. Threads: a parsed tree is constant and may be read by any number of threads. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
