@@ -146,8 +146,8 @@ typedef struct engine_work {
     ds4_error error;   /* out */
 } engine_work;
 
-/* Runs all items as one batch. The returned status is that of the step as a whole (NO_MEMORY, DEVICE_LOST, ...): unless
- * it is OK no item has advanced. */
+/* Runs all items as one batch. The returned status is that of the step as a whole: unless it is OK no item has advanced.
+ * ARGUMENT, NO_MEMORY: the sequences are as they were. DEVICE_LOST: each of them must be reset or dropped. */
 ds4_status engine_step(engine *e, engine_work *work, size_t n, ds4_error *err);
 
 /* ---- checkpoints ---- */

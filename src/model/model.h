@@ -1,4 +1,4 @@
-/* model/model.h - the door of the model room: hyper-parameters, weights, the forward pass, states of sequences.
+/* model/model.h - public header of the model module: hyper-parameters, weights, the forward pass, states of sequences.
  * Source of every formula, and of the section numbers below: docs/spec/model.md.
  *
  * Threads: a model is constant after model_open() except for the scratch memory of model_forward(), which exactly one
@@ -183,8 +183,9 @@ typedef struct model_slice {
 
 /* Appends every slice's tokens to its state, all slices in one ragged batch. What comes out for a slice, logits and state,
  * is the same to the bit whatever shares the batch, however its tokens are split into calls, and with any n_threads.
- * The returned status is that of the whole batch: ARGUMENT (token out of range, context full, a bad state, a state
- * twice), NO_MEMORY. After an error no state has changed and no slice's status is meaningful. */
+ * The returned status is that of the whole batch. ARGUMENT (token out of range, context full, a bad state, a state
+ * twice), NO_MEMORY: no state has changed. DEVICE_LOST: every state of the batch is bad and must be reset. After an error
+ * no slice's status is meaningful. */
 ds4_status model_forward(model *m, model_slice *slices, size_t n, ds4_error *err);
 
 /* The MTP block over a whole sequence from position 0 (section 10): row t of `logits` [n_tokens - 1, n_vocab] is the

@@ -1,4 +1,5 @@
-/* model/network.h - inside the model room: the bound network, the scratch of a step, the memory of a sequence.
+/* model/network.h - what the files of the model module share: the bound network, the scratch of a step, the memory of a
+ * sequence.
  *
  *   config.c   keys -> model_config          bind.c     tensors -> model_layer      model.c   opening, fingerprints
  *   state.c    a sequence's memory           parts.c    its parts, out and in       forward.c the pass     draft.c the MTP block */

@@ -1,4 +1,4 @@
-/* quant/quant.h - the door of the quant room: number formats of weights, activations and states.
+/* quant/quant.h - public header of the quant module: number formats of weights, activations and states.
  * docs/spec/weights.md, sections 2 and 3; docs/spec/model.md, section 12.2 (roundings of the state).
  * Everything here is a pure function of its arguments; any thread. Sums and products are f32 unless said otherwise. */
 #ifndef QUANT_QUANT_H

@@ -142,7 +142,7 @@ static void admit(sched *s, job *j, slot *at, uint32_t n_live)
     j->state = JOB_PLANNING;
     j->n_live = n_live;
     at->job = j;
-    const uint32_t min_tokens = n_live + s->options.min_cached_tokens;
+    const uint64_t min_tokens = (uint64_t)n_live + s->options.min_cached_tokens;
     /* No search when even the best hit would save less than it costs. */
     if (j->request.no_cache || !engine_store(s->engine) || j->request.n_prompt < min_tokens) {
         admit_answer(s, j, NULL);
@@ -161,7 +161,7 @@ static void admit(sched *s, job *j, slot *at, uint32_t n_live)
     if (stuck)
         admit_answer(s, j, NULL);
     else
-        librarian_find(s->librarian, j->history.ids, j->request.n_prompt, min_tokens, deadline_us, id);
+        librarian_find(s->librarian, j->history.ids, j->request.n_prompt, (uint32_t)min_tokens, deadline_us, id);
 }
 
 void admit_waiting(sched *s)

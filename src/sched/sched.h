@@ -100,7 +100,8 @@ typedef struct sched_request {
 ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_error *err);
 
 /* Queues a request. Errors: ARGUMENT (empty prompt, prompt longer than the context: text says both numbers),
- * NO_SPACE (queue full), CANCELLED (draining), NO_MEMORY (an idle state is then given up, so that trying again can help). After DS4_OK on_done() will be called. */
+ * NO_SPACE (queue full), CANCELLED (draining), NO_MEMORY (an idle state is then given up, so that trying again can help).
+ * After DS4_OK on_done() will be called. */
 ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **out, ds4_error *err);
 /* Memory is short: the least recently used idle sequence is freed, after the step that is running. False: there is none.
  * Waits for the engine thread, so not for callbacks, and not for threads that must not wait. */

@@ -415,6 +415,27 @@ static void damaged_packed_rows_are_not_valid(void **state)
     free(x);
 }
 
+/* Also scales so large that a value is infinite, although neither the scale nor the code is. */
+static void packed_values_that_overflow_are_not_valid(void **state)
+{
+    (void)state;
+    for (unsigned scale = 240; scale < 255; scale++)
+        for (unsigned code = 0; code < 0x7f; code++) {
+            uint8_t kv[64 + 8] = { 0 }, index[16 + 1] = { 0 };
+            float x[64];
+            kv[code % 64] = (uint8_t)(code | (code & 1) << 7);
+            kv[64] = (uint8_t)scale;
+            quant_unpack_kv(kv, 64, 0, x);
+            assert_int_equal(quant_packed_kv_valid(kv, 64, 0), isfinite(x[code % 64]) != 0);
+            if (code >= 16 || code == 8)
+                continue;
+            index[code] = (uint8_t)(code % 2 ? code << 4 : code);
+            index[16] = (uint8_t)scale;
+            quant_unpack_index(index, 32, x);
+            assert_int_equal(quant_packed_index_valid(index, 32), isfinite(x[2 * code + code % 2]) != 0);
+        }
+}
+
 /* Values so small that their scale is rounded to a few bits, and values that are none. */
 static void eight_bit_values_stay_in_range(void **state)
 {
@@ -460,6 +481,7 @@ int main(void)
         cmocka_unit_test(eight_bit_blocks),
         cmocka_unit_test(packed_rows_hold_every_bit),
         cmocka_unit_test(damaged_packed_rows_are_not_valid),
+        cmocka_unit_test(packed_values_that_overflow_are_not_valid),
         cmocka_unit_test(eight_bit_values_stay_in_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
