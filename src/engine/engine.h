@@ -20,7 +20,8 @@ typedef struct engine_options {
     const char *tokenizer_pre; /* or NULL */
     uint32_t n_ctx;     /* longest sequence, at most the trained context (said once in the log); 0: 32768, if trained */
     uint32_t n_threads; /* 0: automatic */
-    /* Numerics (model specification 12.3). False: as the official model computes. They are part of the identity of states. */
+    /* Numerics (docs/spec/model.md, section 12.3). False: as the official model computes. They are part of the
+     * identity of states. */
     bool kv_unrounded, index_unrounded, act_f32;
     bool kv_rows_f32;    /* not packed, although both roundings would allow it */
     const char *kernels; /* a variant by name ("scalar", "avx2", ...); NULL: the best that runs here */
