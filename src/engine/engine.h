@@ -62,7 +62,7 @@ const engine_about *engine_get_about(const engine *e);
 const text_tokenizer *engine_tokenizer(const engine *e);
 kv_store *engine_store(const engine *e); /* NULL if there is none; usable from any thread */
 
-/* ---- sampling: protocol specification, section 5 ---- */
+/* ---- sampling: docs/spec/protocol.md, section 5 ---- */
 enum { ENGINE_TEMPERATURE_MAX = 2 }; /* as the hosted API; the same for the server, the program and the library */
 
 typedef struct engine_bias {

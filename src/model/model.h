@@ -132,8 +132,8 @@ uint32_t model_state_length(const model_state *state);
  * last reset or commit, and never below a commit: otherwise UNSUPPORTED and nothing changes. */
 ds4_status model_state_rewind(model_state *state, uint32_t n, ds4_error *err);
 
-/* The parts of a state that a store keeps; kvstore specification, section 4. Little-endian, layer-major; rows and window are as
- * the sequence keeps them, f32 or packed (docs/formats/kv-store.md), everything else is f32:
+/* The parts of a state that a store keeps; docs/spec/kvstore.md, section 4. Little-endian, layer-major; rows and window
+ * are as the sequence keeps them, f32 or packed (docs/formats/kv-store.md), everything else is f32:
  * rows       per layer of the kind: the rows that tokens [begin, end) complete, floor(end/r) - floor(begin/r) of them
  * WINDOW     per layer: min(end, W) rows, oldest first
  * *_PENDING  per layer of the kind: end mod r tokens, each kv then gate (bias added)

@@ -1,4 +1,4 @@
-/* Suite C2 in the small. P and F numbers: docs/reliability.md. */
+/* Suite C2 in the small. P and F numbers: docs/spec/kvstore.md. */
 #include "base/clock.h"
 #include "base/fault.h"
 #include "kv/stub_model.h"

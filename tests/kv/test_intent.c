@@ -1,5 +1,5 @@
 /* Whose intents speak for a crash: those of processes that are gone, and of nobody else. P3; P and F numbers:
- * docs/reliability.md. */
+ * docs/spec/kvstore.md. */
 #include "base/fault.h"
 #include "kv/stub_model.h"
 #include "support/support.h"
