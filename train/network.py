@@ -1,4 +1,4 @@
-"""The V4 network for training, whole sequences from position 0, after the model specification (section numbers below).
+"""The V4 network for training, whole sequences from position 0, after docs/spec/model.md (section numbers below).
 
 Written for throughput: experts are computed densely, attention in blocks of one window. Two extras over inference:
 straight-through roundings (12.2), and the indexer's alignment loss: top-k gives no gradient, so the indexer learns to

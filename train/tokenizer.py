@@ -1,6 +1,6 @@
 """Byte-level BPE for ds4-mini: training, encoding, and the chat template as token ids.
 
-The split is that of the protocol specification, section 1.3 (three passes). Digits are never merged, so every digit is
+The split is that of docs/spec/protocol.md, section 1.3 (three passes). Digits are never merged, so every digit is
 one token: sums and copies of numbers are then a matter of single symbols. Needs the `regex` package."""
 import collections
 import heapq

@@ -13,9 +13,9 @@
  * Batches are ragged: T tokens of several sequences, concatenated. Matrix work sees the T rows, attention sees spans.
  * Promise: what is computed for a token is the same to the bit whatever else is in the batch, however the sequence was
  * split into steps, and with any number of threads.
- * Formulas: docs/modules/backend.md; each backend has all operations, and the scalar kernels of backend/cpu are the
- * reference. Threads: one caller, except where an operation says otherwise. Shapes are [slow, ..., fast]; all
- * activations are f32. Several backends may be open in one process. */
+ * Formulas and section numbers: docs/spec/model.md; see also docs/modules/backend.md. Each backend has all operations,
+ * and the scalar kernels of backend/cpu are the reference. Threads: one caller, except where an operation says
+ * otherwise. Shapes are [slow, ..., fast]; all activations are f32. Several backends may be open in one process. */
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 

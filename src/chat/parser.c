@@ -1,4 +1,4 @@
-/* Sampled tokens to reasoning and content: protocol specification 3.1, 3.3, 3.5. */
+/* Sampled tokens to reasoning and content: docs/spec/protocol.md, sections 3.1, 3.3, 3.5. */
 #include "chat/parser.h"
 
 #include <stdlib.h>

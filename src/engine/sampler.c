@@ -1,4 +1,4 @@
-/* engine/sampler.c - the sampling chain of the protocol specification, section 5.1, in its order and numbering. */
+/* engine/sampler.c - the sampling chain of docs/spec/protocol.md, section 5.1, in its order and numbering. */
 #include "engine/candidates.h"
 #include "engine/engine.h"
 

@@ -1,4 +1,5 @@
-/* Opening and closing: maps a file, walks a split set (section 1.3), hands each part to parse.c and directory.c. */
+/* Opening and closing: maps a file, walks a split set (docs/spec/weights.md, section 1.3), hands each part to parse.c
+ * and directory.c. */
 #include "gguf/part.h"
 
 #include <inttypes.h>

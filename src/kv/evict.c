@@ -1,5 +1,5 @@
-/* Making room: kvstore specification, section 9. Only leaves go, the least valuable first, and never for something that is
- * worth less than they are (P13). Writer thread. */
+/* Making room: docs/spec/kvstore.md, section 9. Only leaves go, the least valuable first, and never for something that
+ * is worth less than they are (P13). Writer thread. */
 #include "base/fault.h"
 #include "base/log.h"
 #include "kv/store.h"

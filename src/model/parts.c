@@ -1,4 +1,4 @@
-/* The parts of a state that a store keeps, out and in: kvstore specification, section 4; model/model.h has the layouts. */
+/* The parts of a state that a store keeps, out and in: docs/spec/kvstore.md, section 4. Layouts: model/model.h. */
 #include "model/network.h"
 #include "quant/quant.h"
 

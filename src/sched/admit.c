@@ -1,5 +1,5 @@
 /* sched/admit.c - from the queue into a slot: which resident state a prompt can go on from, and whether the store has
- * something better. What is decided here: live, exact(n) or clean (kvstore specification, section 6). */
+ * something better. What is decided here: live, exact(n) or clean (docs/spec/kvstore.md, section 6). */
 #include "sched/sched_state.h"
 
 #include "base/clock.h"

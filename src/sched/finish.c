@@ -1,4 +1,4 @@
-/* sched/finish.c - how requests end, and what a failure means: the table of the kvstore specification, section 7.
+/* sched/finish.c - how requests end, and what a failure means: the table of docs/spec/kvstore.md, section 7.
  *
  *     work failed on            first error          action                                  verdict
  *     its own, clean state      any                  report                                  -

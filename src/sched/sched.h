@@ -2,7 +2,7 @@
  *
  * One thread steps the engine. Requests are admitted from a bounded queue, matched with what is already computed (a
  * resident sequence, or a checkpoint on disk), prefilled in chunks beside the decoding of others, and retried once from
- * a clean state when work on a restored state fails (kvstore specification, section 7).
+ * a clean state when work on a restored state fails (docs/spec/kvstore.md, section 7).
  *
  * Threads: every call here may be made from any thread. Callbacks run on the engine thread: they must not block, and
  * must not call back into the scheduler except sched_cancel(). */

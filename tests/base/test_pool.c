@@ -229,6 +229,36 @@ static void sleeping_workers_are_woken_and_owners_waited_for(void **state)
     }
 }
 
+/* A task that ends only when every thread of the pool is in one. */
+typedef struct gathering {
+    uint32_t n_threads;
+    atomic_uint n_inside, n_of[POOL_THREADS_MAX];
+} gathering;
+
+static void gather_task(void *arg, uint32_t i, uint32_t worker)
+{
+    gathering *g = arg;
+    (void)i;
+    atomic_fetch_add(&g->n_of[worker % POOL_THREADS_MAX], 1);
+    atomic_fetch_add(&g->n_inside, 1);
+    while (atomic_load(&g->n_inside) < g->n_threads)
+        clock_sleep_us(50);
+}
+
+/* Scratch memory goes by the number of the worker: two threads with one number would share it. */
+static void every_thread_has_a_number_of_its_own(void **state)
+{
+    enum { N = 4 };
+    (void)state;
+    pool *p;
+    gathering g = { .n_threads = N };
+    assert_int_equal(pool_new(&p, N, NULL), DS4_OK);
+    pool_run(p, N, gather_task, &g);
+    for (uint32_t i = 0; i < N; i++)
+        assert_int_equal(atomic_load(&g.n_of[i]), 1);
+    pool_free(p);
+}
+
 /* After a worker was suspended in a task, the caller works alone for eight times what was lost, and no longer. */
 static void a_suspended_worker_is_left_out_for_a_while(void **state)
 {
@@ -283,6 +313,7 @@ int main(void)
         cmocka_unit_test(a_worker_that_never_runs_is_not_waited_for),
         cmocka_unit_test(a_worker_may_come_at_any_moment),
         cmocka_unit_test(sleeping_workers_are_woken_and_owners_waited_for),
+        cmocka_unit_test(every_thread_has_a_number_of_its_own),
         cmocka_unit_test(a_suspended_worker_is_left_out_for_a_while),
         cmocka_unit_test(a_pool_that_cannot_be_made_says_so_and_leaves_no_thread),
     };

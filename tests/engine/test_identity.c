@@ -1,5 +1,5 @@
-/* Which weights the states of a store belong to: kvstore specification, section 10. P9: another file is never taken for this
- * one; and what was saved before the weights were hashed is found again afterwards. */
+/* Which weights the states of a store belong to: docs/spec/kvstore.md, section 10. P9: another file is never taken for
+ * this one; and what was saved before the weights were hashed is found again afterwards. */
 #include "base/clock.h"
 #include "base/fault.h"
 #include "engine/engine.h"

@@ -1,4 +1,4 @@
-/* The sampling chain against the protocol specification, section 5.1, written a second time in the plainest way. */
+/* The sampling chain against docs/spec/protocol.md, section 5.1, written a second time in the plainest way. */
 #include "engine/engine.h"
 #include "support/support.h"
 

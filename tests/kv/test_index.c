@@ -1,4 +1,4 @@
-/* The index: an order that survives every change, and what may be evicted. P and F numbers: docs/reliability.md. */
+/* The index: an order that survives every change, and what may be evicted. P and F numbers: docs/spec/kvstore.md. */
 #include "kv/store.h"
 #include "support/support.h"
 

@@ -1,4 +1,4 @@
-/* The store by itself: round trips, room, directories. P and F numbers: docs/reliability.md. */
+/* The store by itself: round trips, room, directories. P and F numbers: docs/spec/kvstore.md. */
 #include "base/clock.h"
 #include "kv/stub_model.h"
 #include "support/support.h"

@@ -1,4 +1,4 @@
-/* Number formats: every code, and the check values of model specification 12.2. */
+/* Number formats: every code, and the check values of docs/spec/model.md, section 12.2. */
 #include "quant/quant.h"
 #include "support/support.h"
 
@@ -147,7 +147,7 @@ static void the_roundings_of_the_state_have_their_check_values(void **state)
 }
 
 /* 64 channels make the rotation exact for short numbers, and doing it twice is doing nothing: so the blocks of 32 that are
- * rounded are the ones that the specification gives values for. */
+ * rounded are the ones that docs/spec/model.md, section 12.2, gives values for. */
 static void the_index_rounding_has_its_check_values(void **state)
 {
     float given[64] = { 0.26f, -1.3f, 2.5f, 5.0f, 7.0f },
@@ -263,7 +263,7 @@ static void rounding_twice_is_rounding_once(void **state)
     free(x);
 }
 
-/* Blocks with the values that another program reads in them, and the example of the weights specification. */
+/* Blocks with the values that another program reads in them, and the example of docs/spec/weights.md, section 2.3. */
 static void known_blocks_of_q8_0(void **state)
 {
     static const struct {

@@ -134,7 +134,8 @@ static void a_restored_state_that_fails_is_condemned_inside_the_request(void **s
     }
 }
 
-/* The trial is over with the first chunk, and its intent record gone (section 6, step 10); what fails later is condemned too. */
+/* The trial is over with the first chunk, and its intent record gone (docs/spec/kvstore.md, section 6); what fails
+ * later is condemned too. */
 static void a_trial_ends_with_the_first_chunk(void **state)
 {
     (void)state;
