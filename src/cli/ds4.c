@@ -169,7 +169,7 @@ static int converse(settings *s, const char *prompt)
 
 int main(int argc, char **argv)
 {
-    startup_open_streams();
+    startup_process();
     char *text = NULL;
     ds4_error err = { 0 };
     settings s = { .common = common_options_default(),

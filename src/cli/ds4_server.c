@@ -306,7 +306,7 @@ static int settle(settings *s)
 
 int main(int argc, char **argv)
 {
-    startup_open_streams();
+    startup_process();
     settings *s = calloc(1, sizeof *s);
     if (!s)
         return 1;

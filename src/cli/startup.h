@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Opens /dev/null on what of stdin, stdout and stderr was closed: the next socket or file would get their number, and the log
- * with it. First of all. */
-void startup_open_streams(void);
+/* First of all. Opens /dev/null on what of stdin, stdout and stderr was closed: the next socket or file would get their number, and
+ * the log with it. Keeps the allocator from reserving 64 MiB of addresses for each thread, which a limit (ulimit -v) counts. */
+void startup_process(void);
 /* Prepares hashing and a last word for a model file that is cut off while it is mapped, and in builds with fault points reads DS4_KV_FAULT, DS4_KV_FAULT_LOG and DS4_KV_SEED. */
 ds4_status startup(ds4_error *err);
 /* The embedded model, looked for from the program's own place: share/ds4/ds4-mini.gguf of the prefix where it is installed,

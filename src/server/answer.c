@@ -301,7 +301,7 @@ static void end_whole(answer *a, const char *finish, const answer_usage *usage)
     print_usage(a, &b, usage);
     need(a, buffer_append_text(&b, "}\n"));
     if (!a->no_memory)
-        stream_set_status(a->st, 200);
+        stream_set_status(a->st, 200, 0);
     send_bytes(a, &b);
 }
 
@@ -326,7 +326,7 @@ void answer_fail(answer *a, const http_error *e)
         status = error_print(e, &b);
     if (status == DS4_OK && a->chunks)
         status = buffer_append_byte(&b, '\n');
-    stream_set_status(a->st, e->status);
+    stream_set_status(a->st, e->status, e->retry_after_s);
     if (status == DS4_OK)
         stream_write(a->st, buffer_slice(&b));
     else

@@ -196,11 +196,14 @@ static const char *finish_word(completion *c, const sched_result *r, http_error 
 {
     chat_outcome outcome = CHAT_OUTCOME_STOP;
     if (r->finish == SCHED_FINISH_ERROR) {
-        refuse(e, 500, "internal_error", NULL, "%s", r->error);
+        if (r->status == DS4_ERR_NO_MEMORY) /* all that was idle has been given up */
+            refuse_memory(e);
+        else
+            refuse(e, 500, "internal_error", NULL, "%s", r->error);
         return "error";
     }
     if (r->finish == SCHED_FINISH_CANCELLED) {
-        refuse(e, 503, "shutting_down", NULL, "the request was cut off: the server is shutting down");
+        refuse_status(e, DS4_ERR_CANCELLED, "the request was cut off: the server is shutting down");
         return "cancelled";
     }
     need(c, chat_parser_finish(c->parser, r->finish != SCHED_FINISH_STEERED, &outcome, NULL));

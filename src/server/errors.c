@@ -52,7 +52,10 @@ bool refuse_status(http_error *e, ds4_status status, const char *text)
 
 bool refuse_memory(http_error *e)
 {
-    refuse(e, 503, "overloaded", NULL, "not enough memory for this request now; try again later");
+    refuse(
+        e, 503, "overloaded", NULL,
+        "not enough memory for this request now; try again later, or send a shorter prompt. A server that is started "
+        "with a smaller --ctx or a smaller --batched-session needs less");
     e->retry_after_s = 5;
     e->no_memory = true;
     return false;

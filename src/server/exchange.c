@@ -123,25 +123,35 @@ static enum MHD_Result queue(exchange *x, struct MHD_Connection *connection, int
     return result;
 }
 
+static void add_retry_after(struct MHD_Response *response, uint32_t seconds)
+{
+    char text[16];
+    if (seconds == 0)
+        return;
+    snprintf(text, sizeof text, "%u", (unsigned)seconds);
+    MHD_add_response_header(response, "Retry-After", text);
+}
+
 /* Takes the buffer. */
-static enum MHD_Result answer(exchange *x, struct MHD_Connection *connection, int status, buffer *body,
-                              const char *type)
+static enum MHD_Result answer(exchange *x, struct MHD_Connection *connection, int status, uint32_t retry_after_s,
+                              buffer *body, const char *type)
 {
     size_t size;
     char *bytes = buffer_take(body, &size);
     struct MHD_Response *response = MHD_create_response_from_buffer(
         bytes ? size : 0, bytes ? bytes : "", bytes ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
-    if (response)
+    if (response) {
         add_headers(x, response, type);
-    else
+        add_retry_after(response, retry_after_s);
+    } else {
         free(bytes);
+    }
     return queue(x, connection, status, response);
 }
 
 static enum MHD_Result answer_error(exchange *x, struct MHD_Connection *connection, const http_error *e)
 {
     buffer body = { 0 };
-    char seconds[16];
     size_t size;
     log_refusal(x, connection, e->status, e->code, e->param);
     connections_page(x->s->connections, entry_of(connection));
@@ -157,10 +167,7 @@ static enum MHD_Result answer_error(exchange *x, struct MHD_Connection *connecti
     }
     x->last = x->last || e->status == 413;
     add_headers(x, response, "application/json");
-    if (e->retry_after_s) {
-        snprintf(seconds, sizeof seconds, "%u", (unsigned)e->retry_after_s);
-        MHD_add_response_header(response, "Retry-After", seconds);
-    }
+    add_retry_after(response, e->retry_after_s);
     if (x->with_allow)
         MHD_add_response_header(response, "Allow", route_methods(x->where));
     return queue(x, connection, e->status, response);
@@ -195,13 +202,14 @@ static enum MHD_Result answer_whole(exchange *x, struct MHD_Connection *connecti
     pthread_mutex_lock(&x->st->lock);
     const bool gone = x->st->gone;
     const int status = x->st->status ? x->st->status : 500;
+    const uint32_t retry_after_s = x->st->retry_after_s;
     const ds4_status copied = buffer_append(&body, x->st->output.data ? x->st->output.data : "", x->st->output.size);
     pthread_mutex_unlock(&x->st->lock);
     if (gone || copied != DS4_OK) {
         buffer_free(&body);
         return MHD_NO;
     }
-    return answer(x, connection, status, &body, "application/json");
+    return answer(x, connection, status, retry_after_s, &body, "application/json");
 }
 
 static bool refuse_for_now(http_error *e, const char *why)
@@ -285,7 +293,7 @@ static enum MHD_Result serve_page(exchange *x, struct MHD_Connection *connection
     default: type = "text/plain; charset=utf-8"; status = buffer_append_text(&body, "ds4-server: " ROUTES_ALL "\n");
     }
     if (status == DS4_OK)
-        return answer(x, connection, code, &body, type);
+        return answer(x, connection, code, 0, &body, type);
     buffer_free(&body);
     if (status == DS4_ERR_NOT_FOUND)
         refuse(&e, 404, "model_not_found", NULL, "there is no such model; GET /v1/models lists them");
@@ -415,7 +423,7 @@ static enum MHD_Result dispatch(exchange *x, struct MHD_Connection *connection, 
     if (x->refusal.status)
         return answer_error(x, connection, &x->refusal);
     if (strcmp(method, "OPTIONS") == 0)
-        return answer(x, connection, 204, &empty, "text/plain");
+        return answer(x, connection, 204, 0, &empty, "text/plain");
     return x->where == ENDPOINT_CHAT ? complete(x, connection) : serve_page(x, connection);
 }
 

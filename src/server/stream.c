@@ -92,10 +92,11 @@ void stream_prepared(stream *st, bool events)
     pthread_mutex_unlock(&st->lock);
 }
 
-void stream_set_status(stream *st, int status)
+void stream_set_status(stream *st, int status, uint32_t retry_after_s)
 {
     pthread_mutex_lock(&st->lock);
     st->status = status;
+    st->retry_after_s = retry_after_s;
     pthread_mutex_unlock(&st->lock);
 }
 

@@ -57,7 +57,8 @@ typedef struct stream {
     bool running;  /* left the queue */
     uint32_t prefill_done, prefill_total;
     int64_t last_comment_us, last_event_us;
-    int status; /* of a whole body */
+    int status;             /* of a whole body */
+    uint32_t retry_after_s; /* with it; 0: no such header */
     /* Guarded by the list's lock (watch.h). */
     struct stream *next, *previous;
     int64_t last_progress_us;
@@ -76,7 +77,7 @@ void stream_detach(stream *st);
 /* The request was read: whoever waits for that goes on. Once. */
 void stream_prepared(stream *st, bool events);
 /* Of a whole body. */
-void stream_set_status(stream *st, int status);
+void stream_set_status(stream *st, int status, uint32_t retry_after_s);
 /* Any thread. Appends whole events, or a body; false when the client is gone (the bytes are dropped). */
 bool stream_write(stream *st, slice bytes);
 /* Nothing more will be written. Once. */

@@ -103,7 +103,7 @@ int main(int argc, char **argv)
     model *m = NULL;
     float *logits = NULL;
     FILE *out = NULL;
-    startup_open_streams();
+    startup_process();
     int status = parse(&a, argc, argv);
     if (status != 0)
         return status - 1;

@@ -1,4 +1,5 @@
-"""Short of memory: idle conversations make room, and no request fails because of them."""
+"""Short of memory: idle conversations make room, no request fails because of them, and what still has no room is told what to do."""
+import json
 import re
 import resource
 import unittest
@@ -15,8 +16,7 @@ def address_space(server):
 class Memory(unittest.TestCase):
     def test_idle_conversations_make_room(self):
         """Room for a few resident conversations, slots for many: each request is served all the same."""
-        # One arena: what the allocator keeps in reserve would otherwise do for many conversations.
-        with harness.Server(flags=["--batched-session", "64"], wrap=["env", "MALLOC_ARENA_MAX=1"]) as server:
+        with harness.Server(flags=["--batched-session", "64"]) as server:
             sizes = []
             for i in range(4):  # the first brings scratch memory and threads
                 server.chat(harness.opening(i, 60), max_tokens=4)
@@ -35,6 +35,37 @@ class Memory(unittest.TestCase):
             # The newest conversation is still there.
             _, usage = server.chat(harness.opening(i, 60), max_tokens=4)
             self.assertGreater(usage["prompt_tokens_details"]["cached_tokens"], 0)
+
+    def test_what_has_no_room_is_told_what_to_do(self):
+        """A limit just above what the server has: no long prompt fits. It gets 503, whole and streamed, and the server lives."""
+        with harness.Server() as server:
+            server.chat(harness.opening(0, 60), max_tokens=4)
+            limit = address_space(server) + (1 << 20)
+            resource.prlimit(server.child.pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+            body = {"messages": harness.opening(1, 3000), "max_tokens": 4, "thinking": False}
+            with server.ask(body) as answer:
+                self.assertEqual(answer.status, 503)
+                self.assertGreater(int(answer.getheader("Retry-After")), 0)
+                error = json.loads(answer.read())["error"]
+            with server.ask(body | {"stream": True}) as answer:
+                if answer.status == 200:  # else it did not even begin
+                    self.assertEqual(json.loads(answer.read().decode().strip().splitlines()[-1].removeprefix("data: "))["error"], error)
+                else:
+                    self.assertEqual((answer.status, json.loads(answer.read())["error"]), (503, error))
+            self.assertEqual(error["code"], "overloaded")
+            self.assertIn("--ctx", error["message"])
+            resource.prlimit(server.child.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            server.chat(harness.opening(0, 60), max_tokens=4)
+
+    def test_threads_reserve_no_addresses(self):
+        """An arena of the allocator takes 64 MiB of addresses for each thread, which a limit of the address space counts."""
+        sizes = []
+        for wrap in ((), ("env", "MALLOC_ARENA_MAX=1")):
+            with harness.Server(wrap=wrap) as server:
+                for i in range(2):
+                    server.chat(harness.opening(i, 60), max_tokens=4)
+                sizes.append(address_space(server))
+        self.assertLess(sizes[0] - sizes[1], 32 << 20)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@
 #include "base/json.h"
 #include "base/log.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,18 @@ const union MHD_ConnectionInfo *MHD_get_connection_info(struct MHD_Connection *c
 {
     (void)c, (void)type;
     return NULL;
+}
+
+/* The CPU backend takes the memory of sequences from here. */
+static atomic_bool memory_is_short;
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    void *memory = NULL;
+    const int failed = memory_is_short ? ENOMEM : posix_memalign(&memory, alignment, size);
+    if (failed)
+        errno = failed;
+    return failed ? NULL : memory;
 }
 
 static int open_model(void **state)
@@ -93,6 +107,8 @@ typedef struct wish {
 #define HOT          ",\"temperature\":2,\"min_p\":0,\"honor_sampling\":true,\"seed\":9"
 #define REQUIRED     TOOLS ",\"tool_choice\":\"required\",\"parallel_tool_calls\":false"
 
+static uint32_t retry_after_s; /* of the last answer */
+
 /* The answer as it goes to the client; free() it. */
 static char *ask(const wish *w, bool streamed, int *status)
 {
@@ -132,6 +148,7 @@ static char *ask(const wish *w, bool streamed, int *status)
         n += (size_t)more;
     }
     *status = st->status;
+    retry_after_s = st->retry_after_s;
     stream_detach(st);
     stream_drop(st);
     return out;
@@ -293,6 +310,31 @@ static void a_broken_call_ends_in_one_way(void **state)
     free_text(&t);
 }
 
+/* Idle conversations were given up, and still it does not fit. The server is as good as before when there is memory again. */
+static void short_memory_is_an_overload(void **state)
+{
+    const wish w = { .more = GREEDY NO_REASONING ",\"cache_prompt\":false", .liked = TEXT_DSML, .max_tokens = 4 };
+    int status;
+    (void)state;
+    for (int streamed = 0; streamed < 2; streamed++) {
+        memory_is_short = true;
+        char *out = ask(&w, streamed, &status);
+        memory_is_short = false;
+        answer_text t = streamed ? read_stream(out) : read_whole(out);
+        assert_string_equal(t.error, "overloaded");
+        assert_int_equal(status, 503);
+        assert_int_equal(retry_after_s, 5);
+        assert_non_null(strstr(out, "--ctx"));
+        assert_non_null(strstr(out, "--batched-session"));
+        free_text(&t);
+        free(out);
+        t = ask_both(&w);
+        assert_string_equal(t.finish, "length");
+        assert_int_equal(retry_after_s, 0);
+        free_text(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +342,7 @@ int main(void)
         cmocka_unit_test(an_opening_that_is_cut_off_is_no_content),
         cmocka_unit_test(a_required_call_comes_whatever_the_model_wants),
         cmocka_unit_test(a_broken_call_ends_in_one_way),
+        cmocka_unit_test(short_memory_is_an_overload),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -24,14 +24,27 @@ static const struct {
     { "clients that read both numbers, after OpenAI", "max.*[0-9]+ tokens" },
 };
 
+static bool is_found(const char *expression, const char *text)
+{
+    regex_t pattern;
+    assert_int_equal(regcomp(&pattern, expression, REG_EXTENDED | REG_ICASE | REG_NOSUB), 0);
+    const bool found = regexec(&pattern, text, 0, NULL, 0) == 0;
+    regfree(&pattern);
+    return found;
+}
+
+/* Another refusal, after which a conversation must not be shortened without asking. */
+static void assert_not_recognised(const char *text)
+{
+    for (size_t i = 0; i < sizeof overflow_patterns / sizeof overflow_patterns[0]; i++)
+        if (is_found(overflow_patterns[i].pattern, text))
+            fail_msg("%s recognises: %s", overflow_patterns[i].client, text);
+}
+
 static void assert_recognised(const char *text)
 {
     for (size_t i = 0; i < sizeof overflow_patterns / sizeof overflow_patterns[0]; i++) {
-        regex_t pattern;
-        assert_int_equal(regcomp(&pattern, overflow_patterns[i].pattern, REG_EXTENDED | REG_ICASE | REG_NOSUB), 0);
-        const bool found = regexec(&pattern, text, 0, NULL, 0) == 0;
-        regfree(&pattern);
-        if (!found)
+        if (!is_found(overflow_patterns[i].pattern, text))
             fail_msg("%s does not recognise: %s", overflow_patterns[i].client, text);
     }
     /* By these words they recognise other troubles: a limit of requests per minute, a model that is too small for an agent. */
@@ -82,6 +95,7 @@ static void short_memory_is_told_apart(void **state)
     http_error e;
     refuse_memory(&e);
     assert_true(e.no_memory);
+    assert_not_recognised(e.message);
     refuse_status(&e, DS4_ERR_NO_MEMORY, "x");
     assert_true(e.no_memory);
     refuse_status(&e, DS4_ERR_STATE_BAD, "x");
