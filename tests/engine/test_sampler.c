@@ -349,6 +349,18 @@ static void a_wanted_token_is_taken_when_it_is_near_the_best(void **state)
     s = sampler_of(&o);
     assert_int_equal(engine_sampler_pick(s, z, &(engine_choice){ .near_id = 7, .n_near = 2 }, &id, NULL), DS4_OK);
     assert_int_equal(id, 5);
+    /* The set does not bind it. */
+    token_set set = { 0 };
+    assert_int_equal(token_set_new(&set, VOCAB), DS4_OK);
+    token_set_fill(&set, true);
+    token_set_put(&set, 5, false);
+    engine_choice choice = { .allowed = given, .user = &set, .near_id = 5, .n_near = 1 };
+    assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+    assert_int_equal(id, 5);
+    choice.near_id = 7;
+    assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+    assert_int_equal(id, 6);
+    token_set_free(&set);
     engine_sampler_free(s);
 }
 
