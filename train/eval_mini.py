@@ -19,7 +19,8 @@ import rows
 
 QUESTIONS = pathlib.Path(__file__).resolve().parents[1] / "tests/data/first_minute.jsonl"
 QUICK = ["talk", "sum2", "call", "result", "recall_500"]
-LONG = {"recall_4000": 2, "recall_6000": 2, "agent_long": 3, "many": 2, "notes_6000": 2, "notes_16000": 5, "notes_60000": 10}  # these get a share of --n
+LONG = {"recall_4000": 2, "recall_6000": 2, "agent_long": 3, "many": 2, "notes_6000": 2, "notes_16000": 5, "notes_60000":
+        10}  # these get a share of --n
 
 
 def messages_of(system, turns):
@@ -40,8 +41,10 @@ def messages_of(system, turns):
 
 
 def body_of(it, think, max_tokens=500):
-    body = {"messages": messages_of(it["system"], it["turns"][:-1]), "temperature": 0, "max_tokens": max_tokens, "honor_sampling": True,
-            "thinking": {"type": "enabled" if think else "disabled"}}
+    body = {
+        "messages": messages_of(it["system"], it["turns"][:-1]), "temperature": 0, "max_tokens": max_tokens, "honor_sampling": True,
+        "thinking": {"type": "enabled" if think else "disabled"}
+    }
     if it["tools"]:
         body["tools"] = [{"type": "function", "function": t} for t in it["tools"]]
     if it["form"]:
@@ -75,14 +78,17 @@ def judge(url, skill, seed, show):
     content = choice["message"]["content"] or ""
     good = right(skill, wanted, it["must"], content, calls)
     if show and not good:
-        print(f"  {skill} {seed}: asked {it['turns'][-2]['text'][:300]!r}\n    wanted {wanted['text'][:200]!r} {wanted['calls']}\n    got    {content[:200]!r} {calls}", flush=True)
+        print(
+            f"  {skill} {seed}: asked {it['turns'][-2]['text'][:300]!r}\n    wanted {wanted['text'][:200]!r} {wanted['calls']}\n    got    {content[:200]!r} {calls}",
+            flush=True)
     return good, choice["finish_reason"] in ("stop", "tool_calls"), answer["usage"]["prompt_tokens"]
 
 
 # ------------------------------------------------------------------ questions written by hand
 
 MARKUP = re.compile(r"<\uff5c|\uff5cDSML|</?think>|<tool_result>|tool_calls>|\ufffd")
-DECLINED = re.compile(r"I do not know|I cannot|ds4 -m FILE|You have not told me|The text does not say|weiß ich nicht|Je ne sais pas|No lo sé|我不知道")
+DECLINED = re.compile(
+    r"I do not know|I cannot|ds4 -m FILE|You have not told me|The text does not say|weiß ich nicht|Je ne sais pas|No lo sé|我不知道")
 
 
 def verdict(row, content):
@@ -104,7 +110,9 @@ def first_minute(url, show, pool):
 
     def one(row):
         messages = [{"role": r, "content": t} for r, t in row.get("before", [])] + [{"role": "user", "content": row["q"]}]
-        answer = ask(url, {"messages": messages, "temperature": 0, "max_tokens": 200, "honor_sampling": True, "thinking": {"type": "disabled"}})
+        answer = ask(
+            url,
+            {"messages": messages, "temperature": 0, "max_tokens": 200, "honor_sampling": True, "thinking": {"type": "disabled"}})
         content = answer["choices"][0]["message"]["content"] or ""
         return row, verdict(row, content), content, answer["choices"][0]["finish_reason"] == "stop"
 
@@ -118,8 +126,10 @@ def first_minute(url, show, pool):
             print(f"  {found}: {row['q']!r} -> {content[:160]!r}", flush=True)
     good = count["right"] + count["declined"]
     total = len(questions)
-    print(f"{'by hand':14} {good:4}/{total:4} {good / total:7.1%} {'85%':>7}  right {count['right']}, honestly declined {count['declined']}, false {count['false']}, "
-          f"markup {count['markup']}; " + ", ".join(f"{k} {sum(v)}/{len(v)}" for k, v in kinds.items()), flush=True)
+    print(
+        f"{'by hand':14} {good:4}/{total:4} {good / total:7.1%} {'85%':>7}  right {count['right']}, honestly declined {count['declined']}, false {count['false']}, "
+        f"markup {count['markup']}; " + ", ".join(f"{k} {sum(v)}/{len(v)}" for k, v in kinds.items()),
+        flush=True)
     return good / total >= 0.85 and count["markup"] == 0, ended, total
 
 
@@ -128,7 +138,12 @@ def main():
     ap.add_argument("--url", default="http://127.0.0.1:8000")
     ap.add_argument("--n", type=int, default=60, help="prompts per row; the longest rows get a part of it")
     ap.add_argument("--seed", type=int, default=424242)
-    ap.add_argument("--skills", nargs="+", choices=[*rows.SKILLS, "hand"], default=rows.AS_BEFORE, metavar="ROW", help="only these; hand: the questions written by hand")
+    ap.add_argument("--skills",
+                    nargs="+",
+                    choices=[*rows.SKILLS, "hand"],
+                    default=rows.AS_BEFORE,
+                    metavar="ROW",
+                    help="only these; hand: the questions written by hand")
     ap.add_argument("--next", action="store_true", help="every row, and the questions written by hand")
     ap.add_argument("--quick", action="store_true", help="a part that takes a minute")
     ap.add_argument("--show", action="store_true", help="print what was wrong")
@@ -146,15 +161,18 @@ def main():
                 passed, failed, ended, total = passed + good, failed + (not good), ended + e, total + t
                 continue
             wanted, what = rows.SKILLS[skill]
-            results = list(pool.map(lambda i: judge(args.url, skill, args.seed + i, args.show), range(max(2, args.n // LONG.get(skill, 1)))))
+            results = list(
+                pool.map(lambda i: judge(args.url, skill, args.seed + i, args.show), range(max(2, args.n // LONG.get(skill, 1)))))
             hits = sum(r for r, _, _ in results)
             ended += sum(e for _, e, _ in results)
             total += len(results)
             share, longest = hits / len(results), max(t for _, _, t in results)
             good = wanted is None or share >= wanted
             passed, failed = passed + (wanted is not None and good), failed + (not good)
-            print(f"{skill:14} {hits:4}/{len(results):4} {share:7.1%} {'-' if wanted is None else f'{wanted:.0%}':>7}  "
-                  f"{longest:>13}  {what}{'' if good else '   TOO LOW'}", flush=True)
+            print(
+                f"{skill:14} {hits:4}/{len(results):4} {share:7.1%} {'-' if wanted is None else f'{wanted:.0%}':>7}  "
+                f"{longest:>13}  {what}{'' if good else '   TOO LOW'}",
+                flush=True)
     share = ended / total
     passed, failed = passed + (share >= 0.99), failed + (share < 0.99)
     print(f"{'stop':14} {ended:4}/{total:4} {share:7.1%} {'99%':>7}  {'':13}  every answer ends by itself")

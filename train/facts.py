@@ -1,7 +1,8 @@
 """What ds4-mini knows of the world: tables, and the ways to ask for what they hold. Standard library only."""
-from phrase import capital, say
+from phrase import capital, load, say
 
-CAPITALS = dict(pair.split(":") for pair in """
+CAPITALS = dict(
+    pair.split(":") for pair in """
 Afghanistan:Kabul,Albania:Tirana,Algeria:Algiers,Andorra:Andorra la Vella,Angola:Luanda,Argentina:Buenos Aires,Armenia:Yerevan,
 Australia:Canberra,Austria:Vienna,Azerbaijan:Baku,Bahrain:Manama,Bangladesh:Dhaka,Belarus:Minsk,Belgium:Brussels,Belize:Belmopan,
 Bhutan:Thimphu,Botswana:Gaborone,Brazil:Brasilia,Brunei:Bandar Seri Begawan,Bulgaria:Sofia,Burkina Faso:Ouagadougou,Cambodia:Phnom Penh,
@@ -27,7 +28,8 @@ Zambia:Lusaka,Zimbabwe:Harare,Holland:Amsterdam
 FAMOUS = """France Germany Italy Spain Poland Japan China Russia India Brazil Canada Australia Austria Switzerland Sweden Norway Denmark Finland
 Greece Portugal Ireland Belgium Hungary Egypt Turkey Mexico Argentina England Ukraine""".split() + \
     ["the Netherlands", "the United States", "the UK", "the USA", "the Czech Republic", "South Korea"]
-STATES = dict(pair.split(":") for pair in """
+STATES = dict(
+    pair.split(":") for pair in """
 Alabama:Montgomery,Alaska:Juneau,Arizona:Phoenix,Arkansas:Little Rock,California:Sacramento,Colorado:Denver,Connecticut:Hartford,
 Delaware:Dover,Florida:Tallahassee,Hawaii:Honolulu,Idaho:Boise,Illinois:Springfield,Indiana:Indianapolis,Iowa:Des Moines,Kansas:Topeka,
 Kentucky:Frankfort,Louisiana:Baton Rouge,Maine:Augusta,Maryland:Annapolis,Massachusetts:Boston,Michigan:Lansing,Minnesota:Saint Paul,
@@ -36,26 +38,35 @@ New Mexico:Santa Fe,North Carolina:Raleigh,North Dakota:Bismarck,Ohio:Columbus,O
 Pennsylvania:Harrisburg,Rhode Island:Providence,South Carolina:Columbia,South Dakota:Pierre,Tennessee:Nashville,Texas:Austin,
 Utah:Salt Lake City,Vermont:Montpelier,Virginia:Richmond,West Virginia:Charleston,Wisconsin:Madison,Wyoming:Cheyenne
 """.replace("\n", "").split(","))
-LANGUAGES = dict(pair.split(":") for pair in """France:French,Germany:German,Italy:Italian,Spain:Spanish,Poland:Polish,Japan:Japanese,
+LANGUAGES = dict(
+    pair.split(":") for pair in """France:French,Germany:German,Italy:Italian,Spain:Spanish,Poland:Polish,Japan:Japanese,
 China:Chinese,Russia:Russian,Brazil:Portuguese,Portugal:Portuguese,Mexico:Spanish,Argentina:Spanish,Sweden:Swedish,Norway:Norwegian,
 Denmark:Danish,Finland:Finnish,Greece:Greek,Hungary:Hungarian,the Netherlands:Dutch,Turkey:Turkish,Egypt:Arabic,Austria:German,England:English,
 Australia:English,the United States:English,Ukraine:Ukrainian,Romania:Romanian,Bulgaria:Bulgarian,Vietnam:Vietnamese,Thailand:Thai,
-South Korea:Korean,Israel:Hebrew,Iran:Persian,Iceland:Icelandic,Chile:Spanish,Peru:Spanish,Cuba:Spanish,Colombia:Spanish""".replace("\n", "").split(","))
-CURRENCIES = dict(pair.split(":") for pair in """France:euro,Germany:euro,Italy:euro,Spain:euro,Portugal:euro,Ireland:euro,Austria:euro,
+South Korea:Korean,Israel:Hebrew,Iran:Persian,Iceland:Icelandic,Chile:Spanish,Peru:Spanish,Cuba:Spanish,Colombia:Spanish""".replace(
+        "\n", "").split(","))
+CURRENCIES = dict(
+    pair.split(":") for pair in """France:euro,Germany:euro,Italy:euro,Spain:euro,Portugal:euro,Ireland:euro,Austria:euro,
 Greece:euro,Finland:euro,the United States:US dollar,the UK:pound sterling,England:pound sterling,Japan:yen,China:yuan,Russia:ruble,
 India:rupee,Poland:zloty,Switzerland:Swiss franc,Sweden:Swedish krona,Norway:Norwegian krone,Denmark:Danish krone,Mexico:peso,
 Canada:Canadian dollar,Australia:Australian dollar,Turkey:lira,Brazil:real,South Korea:won,Hungary:forint,Ukraine:hryvnia,
 Thailand:baht""".replace("\n", "").split(","))
-CONTINENTS = {"Europe": "France Germany Italy Spain Poland Sweden Norway Greece Portugal Ireland Hungary Austria Switzerland Finland Denmark Belgium",
-              "Asia": "Japan China India Thailand Vietnam Mongolia Nepal Iran Iraq Pakistan Indonesia Malaysia",
-              "Africa": "Egypt Kenya Nigeria Morocco Ghana Ethiopia Algeria Tunisia Uganda Zambia Angola Mali",
-              "South America": "Brazil Argentina Chile Peru Colombia Venezuela Ecuador Uruguay Paraguay",
-              "North America": "Canada Mexico Cuba Panama Guatemala Honduras"}
+CONTINENTS = {
+    "Europe":
+    "France Germany Italy Spain Poland Sweden Norway Greece Portugal Ireland Hungary Austria Switzerland Finland Denmark Belgium",
+    "Asia": "Japan China India Thailand Vietnam Mongolia Nepal Iran Iraq Pakistan Indonesia Malaysia", "Africa":
+    "Egypt Kenya Nigeria Morocco Ghana Ethiopia Algeria Tunisia Uganda Zambia Angola Mali", "South America":
+    "Brazil Argentina Chile Peru Colombia Venezuela Ecuador Uruguay Paraguay", "North America":
+    "Canada Mexico Cuba Panama Guatemala Honduras"
+}
 CONTINENT_OF = {c: k for k, v in CONTINENTS.items() for c in v.split()}
-SYMBOLS = dict(pair.split(":") for pair in """hydrogen:H,helium:He,lithium:Li,carbon:C,nitrogen:N,oxygen:O,fluorine:F,neon:Ne,sodium:Na,
+SYMBOLS = dict(
+    pair.split(":") for pair in """hydrogen:H,helium:He,lithium:Li,carbon:C,nitrogen:N,oxygen:O,fluorine:F,neon:Ne,sodium:Na,
 magnesium:Mg,aluminium:Al,silicon:Si,phosphorus:P,sulphur:S,sulfur:S,chlorine:Cl,argon:Ar,potassium:K,calcium:Ca,titanium:Ti,chromium:Cr,
-iron:Fe,nickel:Ni,copper:Cu,zinc:Zn,silver:Ag,tin:Sn,iodine:I,gold:Au,mercury:Hg,lead:Pb,uranium:U,platinum:Pt,tungsten:W""".replace("\n", "").split(","))
-AUTHORS = dict(pair.split(":") for pair in """Hamlet:William Shakespeare,Romeo and Juliet:William Shakespeare,Macbeth:William Shakespeare,
+iron:Fe,nickel:Ni,copper:Cu,zinc:Zn,silver:Ag,tin:Sn,iodine:I,gold:Au,mercury:Hg,lead:Pb,uranium:U,platinum:Pt,tungsten:W""".
+    replace("\n", "").split(","))
+AUTHORS = dict(
+    pair.split(":") for pair in """Hamlet:William Shakespeare,Romeo and Juliet:William Shakespeare,Macbeth:William Shakespeare,
 Othello:William Shakespeare,King Lear:William Shakespeare,Pride and Prejudice:Jane Austen,Emma:Jane Austen,Sense and Sensibility:Jane Austen,
 Faust:Johann Wolfgang von Goethe,Don Quixote:Miguel de Cervantes,War and Peace:Leo Tolstoy,Anna Karenina:Leo Tolstoy,
 Crime and Punishment:Fyodor Dostoevsky,Moby Dick:Herman Melville,The Odyssey:Homer,The Iliad:Homer,The Divine Comedy:Dante Alighieri,
@@ -65,121 +76,120 @@ The Time Machine:H. G. Wells,The Devil's Dictionary:Ambrose Bierce,1984:George O
 The Lord of the Rings:J. R. R. Tolkien,Harry Potter:J. K. Rowling,Les Miserables:Victor Hugo,The Little Prince:Antoine de Saint-Exupery,
 Wuthering Heights:Emily Bronte,Jane Eyre:Charlotte Bronte,Tom Sawyer:Mark Twain,Huckleberry Finn:Mark Twain,Walden:Henry David Thoreau,
 The Trial:Franz Kafka,Ulysses:James Joyce""".replace("\n", "").split(","))
-INVENTED = [("the telephone", "Alexander Graham Bell"), ("the printing press", "Johannes Gutenberg"), ("the light bulb", "Thomas Edison"),
-            ("dynamite", "Alfred Nobel"), ("the World Wide Web", "Tim Berners-Lee"), ("Linux", "Linus Torvalds"), ("git", "Linus Torvalds"),
-            ("Python", "Guido van Rossum"), ("C", "Dennis Ritchie"), ("the C programming language", "Dennis Ritchie"), ("C++", "Bjarne Stroustrup"),
-            ("Java", "James Gosling"), ("JavaScript", "Brendan Eich"), ("Ruby", "Yukihiro Matsumoto"), ("Perl", "Larry Wall"), ("PHP", "Rasmus Lerdorf"),
+INVENTED = [("the telephone", "Alexander Graham Bell"), ("the printing press", "Johannes Gutenberg"),
+            ("the light bulb", "Thomas Edison"), ("dynamite", "Alfred Nobel"), ("the World Wide Web", "Tim Berners-Lee"),
+            ("Linux", "Linus Torvalds"), ("git", "Linus Torvalds"), ("Python", "Guido van Rossum"), ("C", "Dennis Ritchie"),
+            ("the C programming language", "Dennis Ritchie"), ("C++", "Bjarne Stroustrup"), ("Java", "James Gosling"),
+            ("JavaScript", "Brendan Eich"), ("Ruby", "Yukihiro Matsumoto"), ("Perl", "Larry Wall"), ("PHP", "Rasmus Lerdorf"),
             ("the theory of relativity", "Albert Einstein"), ("penicillin", "Alexander Fleming"), ("gravity", "Isaac Newton"),
-            ("the law of gravity", "Isaac Newton"), ("radium", "Marie Curie"), ("the steam engine", "James Watt"), ("the Mona Lisa", "Leonardo da Vinci"),
-            ("Starry Night", "Vincent van Gogh"), ("Guernica", "Pablo Picasso"), ("evolution", "Charles Darwin"),
-            ("the Ninth Symphony", "Ludwig van Beethoven"), ("The Magic Flute", "Wolfgang Amadeus Mozart"), ("SQLite", "D. Richard Hipp"), ("curl", "Daniel Stenberg")]
-VERB_OF = {"the telephone": "invented", "the printing press": "invented", "the light bulb": "invented", "dynamite": "invented", "the steam engine": "invented",
-           "penicillin": "discovered", "gravity": "discovered", "the law of gravity": "discovered", "radium": "discovered", "the Mona Lisa": "painted",
-           "Starry Night": "painted", "Guernica": "painted", "the Ninth Symphony": "composed", "The Magic Flute": "composed",
-           "the theory of relativity": "developed", "evolution": "described"}
+            ("the law of gravity", "Isaac Newton"), ("radium", "Marie Curie"), ("the steam engine", "James Watt"),
+            ("the Mona Lisa", "Leonardo da Vinci"), ("Starry Night", "Vincent van Gogh"), ("Guernica", "Pablo Picasso"),
+            ("evolution", "Charles Darwin"), ("the Ninth Symphony", "Ludwig van Beethoven"),
+            ("The Magic Flute", "Wolfgang Amadeus Mozart"), ("SQLite", "D. Richard Hipp"), ("curl", "Daniel Stenberg")]
+VERB_OF = {
+    "the telephone": "invented", "the printing press": "invented", "the light bulb": "invented", "dynamite": "invented",
+    "the steam engine": "invented", "penicillin": "discovered", "gravity": "discovered", "the law of gravity": "discovered",
+    "radium": "discovered", "the Mona Lisa": "painted", "Starry Night": "painted", "Guernica": "painted", "the Ninth Symphony":
+    "composed", "The Magic Flute": "composed", "the theory of relativity": "developed", "evolution": "described"
+}
 YEARS = [("(World War II|the Second World War|WW2|world war 2|world war two) end", "World War II ended in 1945."),
          ("(World War II|the Second World War|WW2|world war 2|world war two) (start|begin)", "World War II began in 1939."),
          ("(World War I|the First World War|WW1|world war 1|world war one) end", "World War I ended in 1918."),
          ("(World War I|the First World War|WW1|world war 1|world war one) (start|begin)", "World War I began in 1914."),
-         ("the Berlin Wall (fall|come down)", "The Berlin Wall fell in 1989."), ("the French Revolution (start|begin)", "The French Revolution began in 1789."),
+         ("the Berlin Wall (fall|come down)", "The Berlin Wall fell in 1989."),
+         ("the French Revolution (start|begin)", "The French Revolution began in 1789."),
          ("Columbus (reach|discover|arrive in|get to) America", "Columbus reached America in 1492."),
-         ("(people|men|humans|the first man|we|Armstrong|Apollo 11) (land on|walk on|reach) the moon", "People first landed on the Moon in 1969."),
-         ("the Titanic sink", "The Titanic sank in 1912."), ("the Soviet Union (collapse|end|fall apart)", "The Soviet Union ended in 1991."),
+         ("(people|men|humans|the first man|we|Armstrong|Apollo 11) (land on|walk on|reach) the moon",
+          "People first landed on the Moon in 1969."), ("the Titanic sink", "The Titanic sank in 1912."),
+         ("the Soviet Union (collapse|end|fall apart)", "The Soviet Union ended in 1991."),
          ("the United States (become independent|declare independence)", "The United States declared its independence in 1776.")]
-NUMBERS = [("minutes", "an hour", "An hour has 60 minutes."), ("seconds", "a minute", "A minute has 60 seconds."), ("hours", "a day", "A day has 24 hours."),
-           ("days", "a week", "A week has seven days."), ("months", "a year", "A year has twelve months."), ("days", "a year", "A year has 365 days, and 366 in a leap year."),
-           ("weeks", "a year", "A year has 52 weeks."), ("seconds", "an hour", "An hour has 3600 seconds."), ("years", "a century", "A century has 100 years."),
-           ("years", "a decade", "A decade has ten years."), ("days", "a leap year", "A leap year has 366 days."), ("days", "February", "February has 28 days, and 29 in a leap year."),
-           ("centimetres", "a metre", "A metre has 100 centimetres."), ("centimeters", "a meter", "A metre has 100 centimetres."), ("metres", "a kilometre", "A kilometre has 1000 metres."),
-           ("meters", "a kilometer", "A kilometre has 1000 metres."), ("grams", "a kilogram", "A kilogram has 1000 grams."), ("millimetres", "a centimetre", "A centimetre has ten millimetres."),
-           ("bits", "a byte", "A byte has eight bits."), ("bytes", "a kilobyte", "A kilobyte has 1000 bytes, a kibibyte 1024."), ("inches", "a foot", "A foot has twelve inches."),
-           ("feet", "a mile", "A mile has 5280 feet."), ("letters", "the alphabet", "The English alphabet has 26 letters."), ("letters", "the English alphabet", "The English alphabet has 26 letters."),
-           ("planets", "the solar system", "The solar system has eight planets."), ("continents", "the world", "There are seven continents."), ("legs", "a spider", "A spider has eight legs."),
-           ("legs", "an insect", "An insect has six legs."), ("legs", "a dog", "A dog has four legs."), ("legs", "a cat", "A cat has four legs."), ("sides", "a triangle", "A triangle has three sides."),
-           ("sides", "a square", "A square has four sides."), ("sides", "a hexagon", "A hexagon has six sides."), ("players", "a football team", "A football team has eleven players."),
-           ("strings", "a guitar", "A guitar has six strings."), ("strings", "a violin", "A violin has four strings."), ("states", "the USA", "The United States has 50 states."),
-           ("states", "the United States", "The United States has 50 states."), ("items", "a dozen", "A dozen is twelve."), ("bones", "the human body", "An adult human has 206 bones."),
-           ("fingers", "a hand", "A hand has five fingers."), ("wheels", "a car", "A car has four wheels."), ("cards", "a deck of cards", "A deck has 52 cards."), ("colours", "a rainbow", "A rainbow has seven colours."),
-           ("colors", "the rainbow", "A rainbow has seven colours."), ("keys", "a piano", "A piano has 88 keys."), ("arms", "an octopus", "An octopus has eight arms.")]
-OPPOSITES = dict(pair.split(":") for pair in """hot:cold,big:small,tall:short,fast:slow,old:young,new:old,good:bad,happy:sad,light:dark,day:night,up:down,
+NUMBERS = [("minutes", "an hour", "An hour has 60 minutes."), ("seconds", "a minute", "A minute has 60 seconds."),
+           ("hours", "a day", "A day has 24 hours."), ("days", "a week", "A week has seven days."),
+           ("months", "a year", "A year has twelve months."), ("days", "a year", "A year has 365 days, and 366 in a leap year."),
+           ("weeks", "a year", "A year has 52 weeks."), ("seconds", "an hour", "An hour has 3600 seconds."),
+           ("years", "a century", "A century has 100 years."), ("years", "a decade", "A decade has ten years."),
+           ("days", "a leap year", "A leap year has 366 days."),
+           ("days", "February", "February has 28 days, and 29 in a leap year."),
+           ("centimetres", "a metre", "A metre has 100 centimetres."), ("centimeters", "a meter", "A metre has 100 centimetres."),
+           ("metres", "a kilometre", "A kilometre has 1000 metres."), ("meters", "a kilometer", "A kilometre has 1000 metres."),
+           ("grams", "a kilogram", "A kilogram has 1000 grams."),
+           ("millimetres", "a centimetre", "A centimetre has ten millimetres."), ("bits", "a byte", "A byte has eight bits."),
+           ("bytes", "a kilobyte", "A kilobyte has 1000 bytes, a kibibyte 1024."),
+           ("inches", "a foot", "A foot has twelve inches."), ("feet", "a mile", "A mile has 5280 feet."),
+           ("letters", "the alphabet", "The English alphabet has 26 letters."),
+           ("letters", "the English alphabet", "The English alphabet has 26 letters."),
+           ("planets", "the solar system", "The solar system has eight planets."),
+           ("continents", "the world", "There are seven continents."), ("legs", "a spider", "A spider has eight legs."),
+           ("legs", "an insect", "An insect has six legs."), ("legs", "a dog", "A dog has four legs."),
+           ("legs", "a cat", "A cat has four legs."), ("sides", "a triangle", "A triangle has three sides."),
+           ("sides", "a square", "A square has four sides."), ("sides", "a hexagon", "A hexagon has six sides."),
+           ("players", "a football team", "A football team has eleven players."),
+           ("strings", "a guitar", "A guitar has six strings."), ("strings", "a violin", "A violin has four strings."),
+           ("states", "the USA", "The United States has 50 states."),
+           ("states", "the United States", "The United States has 50 states."), ("items", "a dozen", "A dozen is twelve."),
+           ("bones", "the human body", "An adult human has 206 bones."), ("fingers", "a hand", "A hand has five fingers."),
+           ("wheels", "a car", "A car has four wheels."), ("cards", "a deck of cards", "A deck has 52 cards."),
+           ("colours", "a rainbow", "A rainbow has seven colours."), ("colors", "the rainbow", "A rainbow has seven colours."),
+           ("keys", "a piano", "A piano has 88 keys."), ("arms", "an octopus", "An octopus has eight arms.")]
+OPPOSITES = dict(
+    pair.split(":")
+    for pair in """hot:cold,big:small,tall:short,fast:slow,old:young,new:old,good:bad,happy:sad,light:dark,day:night,up:down,
 left:right,open:closed,early:late,easy:difficult,hard:soft,full:empty,rich:poor,strong:weak,wet:dry,clean:dirty,high:low,long:short,near:far,
 first:last,true:false,loud:quiet,thick:thin,wide:narrow,deep:shallow,begin:end,start:stop,buy:sell,love:hate,win:lose,push:pull,always:never,
 inside:outside,above:below,black:white,heavy:light,sweet:sour,brave:cowardly,cheap:expensive,safe:dangerous,polite:rude,yes:no,male:female,
 summer:winter,north:south,east:west,front:back,friend:enemy,question:answer,war:peace,alive:dead,asleep:awake,beautiful:ugly,cold:hot,dark:light,
 small:big,slow:fast,sad:happy,bad:good,down:up,right:left,late:early,empty:full,poor:rich,weak:strong,dry:wet,dirty:clean,low:high,far:near,last:first,
-quiet:loud,thin:thick,narrow:wide,shallow:deep,difficult:easy,soft:hard,young:old,night:day,enemy:friend,peace:war""".replace("\n", "").split(","))
+quiet:loud,thin:thick,narrow:wide,shallow:deep,difficult:easy,soft:hard,young:old,night:day,enemy:friend,peace:war""".replace(
+        "\n", "").split(","))
 WORDS = {  # English: German, French, Spanish, Italian
-    "hello": "hallo bonjour hola ciao", "thank you": "danke merci gracias grazie", "thanks": "danke merci gracias grazie", "please": "bitte s'il_vous_plaît por_favor per_favore",
-    "yes": "ja oui sí sì", "no": "nein non no no", "good morning": "guten_Morgen bonjour buenos_días buongiorno", "good evening": "guten_Abend bonsoir buenas_noches buonasera",
-    "good night": "gute_Nacht bonne_nuit buenas_noches buonanotte", "goodbye": "auf_Wiedersehen au_revoir adiós arrivederci", "water": "Wasser eau agua acqua",
-    "bread": "Brot pain pan pane", "house": "Haus maison casa casa", "dog": "Hund chien perro cane", "cat": "Katze chat gato gatto", "book": "Buch livre libro libro",
-    "friend": "Freund ami amigo amico", "sun": "Sonne soleil sol sole", "moon": "Mond lune luna luna", "tree": "Baum arbre árbol albero", "red": "rot rouge rojo rosso",
-    "blue": "blau bleu azul blu", "green": "grün vert verde verde", "black": "schwarz noir negro nero", "white": "weiß blanc blanco bianco", "one": "eins un uno uno",
-    "two": "zwei deux dos due", "three": "drei trois tres tre", "four": "vier quatre cuatro quattro", "five": "fünf cinq cinco cinque", "six": "sechs six seis sei",
-    "seven": "sieben sept siete sette", "eight": "acht huit ocho otto", "nine": "neun neuf nueve nove", "ten": "zehn dix diez dieci", "day": "Tag jour día giorno",
-    "night": "Nacht nuit noche notte", "man": "Mann homme hombre uomo", "woman": "Frau femme mujer donna", "child": "Kind enfant niño bambino", "milk": "Milch lait leche latte",
-    "apple": "Apfel pomme manzana mela", "cheese": "Käse fromage queso formaggio", "wine": "Wein vin vino vino", "beer": "Bier bière cerveza birra", "car": "Auto voiture coche macchina",
-    "school": "Schule école escuela scuola", "city": "Stadt ville ciudad città", "street": "Straße rue calle strada", "love": "Liebe amour amor amore", "time": "Zeit temps tiempo tempo",
-    "today": "heute aujourd'hui hoy oggi", "tomorrow": "morgen demain mañana domani", "good": "gut bon bueno buono", "big": "groß grand grande grande", "small": "klein petit pequeño piccolo",
-    "I love you": "ich_liebe_dich je_t'aime te_quiero ti_amo", "how are you": "wie_geht_es_dir comment_ça_va cómo_estás come_stai", "fish": "Fisch poisson pez pesce", "bird": "Vogel oiseau pájaro uccello",
-    "computer": "Computer ordinateur ordenador computer", "work": "Arbeit travail trabajo lavoro", "money": "Geld argent dinero denaro", "flower": "Blume fleur flor fiore",
-    "mother": "Mutter mère madre madre", "father": "Vater père padre padre", "world": "Welt monde mundo mondo", "sea": "Meer mer mar mare", "fire": "Feuer feu fuego fuoco", "table": "Tisch table mesa tavolo"}
+    "hello": "hallo bonjour hola ciao", "thank you": "danke merci gracias grazie", "thanks": "danke merci gracias grazie", "please":
+    "bitte s'il_vous_plaît por_favor per_favore", "yes": "ja oui sí sì", "no": "nein non no no", "good morning":
+    "guten_Morgen bonjour buenos_días buongiorno", "good evening": "guten_Abend bonsoir buenas_noches buonasera", "good night":
+    "gute_Nacht bonne_nuit buenas_noches buonanotte", "goodbye": "auf_Wiedersehen au_revoir adiós arrivederci", "water":
+    "Wasser eau agua acqua", "bread": "Brot pain pan pane", "house": "Haus maison casa casa", "dog": "Hund chien perro cane", "cat":
+    "Katze chat gato gatto", "book": "Buch livre libro libro", "friend": "Freund ami amigo amico", "sun": "Sonne soleil sol sole",
+    "moon": "Mond lune luna luna", "tree": "Baum arbre árbol albero", "red": "rot rouge rojo rosso", "blue": "blau bleu azul blu",
+    "green": "grün vert verde verde", "black": "schwarz noir negro nero", "white": "weiß blanc blanco bianco", "one":
+    "eins un uno uno", "two": "zwei deux dos due", "three": "drei trois tres tre", "four": "vier quatre cuatro quattro", "five":
+    "fünf cinq cinco cinque", "six": "sechs six seis sei", "seven": "sieben sept siete sette", "eight": "acht huit ocho otto",
+    "nine": "neun neuf nueve nove", "ten": "zehn dix diez dieci", "day": "Tag jour día giorno", "night": "Nacht nuit noche notte",
+    "man": "Mann homme hombre uomo", "woman": "Frau femme mujer donna", "child": "Kind enfant niño bambino", "milk":
+    "Milch lait leche latte", "apple": "Apfel pomme manzana mela", "cheese": "Käse fromage queso formaggio", "wine":
+    "Wein vin vino vino", "beer": "Bier bière cerveza birra", "car": "Auto voiture coche macchina", "school":
+    "Schule école escuela scuola", "city": "Stadt ville ciudad città", "street": "Straße rue calle strada", "love":
+    "Liebe amour amor amore", "time": "Zeit temps tiempo tempo", "today": "heute aujourd'hui hoy oggi", "tomorrow":
+    "morgen demain mañana domani", "good": "gut bon bueno buono", "big": "groß grand grande grande", "small":
+    "klein petit pequeño piccolo", "I love you": "ich_liebe_dich je_t'aime te_quiero ti_amo", "how are you":
+    "wie_geht_es_dir comment_ça_va cómo_estás come_stai", "fish": "Fisch poisson pez pesce", "bird": "Vogel oiseau pájaro uccello",
+    "computer": "Computer ordinateur ordenador computer", "work": "Arbeit travail trabajo lavoro", "money":
+    "Geld argent dinero denaro", "flower": "Blume fleur flor fiore", "mother": "Mutter mère madre madre", "father":
+    "Vater père padre padre", "world": "Welt monde mundo mondo", "sea": "Meer mer mar mare", "fire": "Feuer feu fuego fuoco",
+    "table": "Tisch table mesa tavolo"
+}
 TONGUES = ["German", "French", "Spanish", "Italian"]
-CATEGORIES = {"colours": "red, blue, green, yellow and black", "colors": "red, blue, green, yellow and black", "animals": "dog, cat, horse, cow and elephant",
-              "fruits": "apple, banana, orange, pear and grape", "vegetables": "carrot, potato, onion, tomato and spinach", "countries": "France, Germany, Italy, Japan and Brazil",
-              "cities": "London, Paris, Rome, Berlin and Tokyo", "programming languages": "C, Python, Java, Rust and Go", "planets": "Mercury, Venus, Earth, Mars and Jupiter",
-              "birds": "sparrow, eagle, owl, robin and swan", "sports": "football, tennis, swimming, basketball and running", "musical instruments": "piano, violin, guitar, drum and flute",
-              "flowers": "rose, tulip, daisy, lily and violet", "trees": "oak, pine, birch, maple and willow", "metals": "iron, copper, gold, silver and lead",
-              "languages": "English, German, French, Spanish and Chinese", "oceans": "Pacific, Atlantic, Indian, Southern and Arctic", "drinks": "water, tea, coffee, milk and juice",
-              "European countries": "France, Germany, Italy, Spain and Poland", "operating systems": "Linux, Windows, macOS, FreeBSD and Android", "prime numbers": "2, 3, 5, 7 and 11",
-              "even numbers": "2, 4, 6, 8 and 10", "odd numbers": "1, 3, 5, 7 and 9"}
+CATEGORIES = {
+    "colours": "red, blue, green, yellow and black", "colors": "red, blue, green, yellow and black", "animals":
+    "dog, cat, horse, cow and elephant", "fruits": "apple, banana, orange, pear and grape", "vegetables":
+    "carrot, potato, onion, tomato and spinach", "countries": "France, Germany, Italy, Japan and Brazil", "cities":
+    "London, Paris, Rome, Berlin and Tokyo", "programming languages": "C, Python, Java, Rust and Go", "planets":
+    "Mercury, Venus, Earth, Mars and Jupiter", "birds": "sparrow, eagle, owl, robin and swan", "sports":
+    "football, tennis, swimming, basketball and running", "musical instruments": "piano, violin, guitar, drum and flute", "flowers":
+    "rose, tulip, daisy, lily and violet", "trees": "oak, pine, birch, maple and willow", "metals":
+    "iron, copper, gold, silver and lead", "languages": "English, German, French, Spanish and Chinese", "oceans":
+    "Pacific, Atlantic, Indian, Southern and Arctic", "drinks": "water, tea, coffee, milk and juice", "European countries":
+    "France, Germany, Italy, Spain and Poland", "operating systems": "Linux, Windows, macOS, FreeBSD and Android", "prime numbers":
+    "2, 3, 5, 7 and 11", "even numbers": "2, 4, 6, 8 and 10", "odd numbers": "1, 3, 5, 7 and 9"
+}
 COUNT_WORDS = ["zero", "one", "two", "three", "four", "five"]
 
-MISC = [  # (ways to ask, answer)
-    ("what (colour|color) is the sky", "On a clear day the sky is blue."), ("what (colour|color) (is|has) (grass|the grass)", "Grass is green."),
-    ("what (colour|color) is (blood|a tomato)", "It is red."), ("what (colour|color) is (snow|milk)", "It is white."), ("what (colour|color) is a banana", "A ripe banana is yellow."),
-    ("(which|what) is the (largest|biggest) planet [in the solar system]", "The largest planet of the solar system is Jupiter."),
-    ("(which|what) planet is (closest|nearest) to the sun", "Mercury is the planet closest to the Sun."), ("(which|what) is the smallest planet [in the solar system]", "The smallest planet of the solar system is Mercury."),
-    ("(which|what) planet is [known as|called] the red planet", "Mars is called the red planet."), ("(which|what) is the (highest|tallest) mountain [(in the world|on earth)]", "The highest mountain on Earth is Mount Everest."),
-    ("(which|what) is the (longest) river [(in the world|on earth)]", "The Nile and the Amazon are the longest rivers on Earth."), ("(which|what) is the (largest|biggest) ocean [on earth]", "The largest ocean is the Pacific."),
-    ("(which|what) is the (largest|biggest) country [(in the world|on earth|by area)]", "The largest country by area is Russia."), ("(which|what) is the smallest country [in the world]", "The smallest country is Vatican City."),
-    ("(which|what) is the (largest|biggest) (animal|mammal) [(in the world|on earth)]", "The largest animal is the blue whale."), ("(which|what) is the fastest [land] animal", "The fastest land animal is the cheetah."),
-    ("(which|what) is the tallest animal", "The tallest animal is the giraffe."), ("(which|what) is the (largest|biggest) (continent)", "The largest continent is Asia."),
-    ("at (what|which) temperature does water boil|(what is the boiling point of water|when does water boil)", "Water boils at 100 degrees Celsius at sea level."),
-    ("at (what|which) temperature does water freeze|(what is the freezing point of water|when does water freeze)", "Water freezes at 0 degrees Celsius."),
-    ("(what is the speed of light|how fast is light|how fast does light travel)", "Light travels at about 300,000 kilometres a second."), ("what is (pi|the value of pi|the number pi)", "Pi is about 3.14159."),
-    ("what is (H2O|the chemical formula (of|for) water)|what is the formula (of|for) water", "Water is H2O."), ("what is the square root of 16", "The square root of 16 is 4."), ("what is the square root of 9", "The square root of 9 is 3."),
-    ("what is the square root of 144", "The square root of 144 is 12."), ("what is the square root of 81", "The square root of 81 is 9."), ("what is the square root of 25", "The square root of 25 is 5."),
-    ("what is the square root of 64", "The square root of 64 is 8."), ("what is the square root of 100", "The square root of 100 is 10."), ("what is the square root of 49", "The square root of 49 is 7."),
-    ("who was the first (president of the (United States|USA|US)|US president|American president)", "The first president of the United States was George Washington."),
-    ("who was the first (man|person|human) on the moon|who (first walked|was first) on the moon", "The first person on the Moon was Neil Armstrong."), ("who was the first (man|person|human) in space", "The first person in space was Yuri Gagarin."),
-    ("who was the 16th president of the (United States|USA|US)|which president abolished slavery", "The 16th president of the United States was Abraham Lincoln."),
-    ("what do (bees|honeybees) (make|produce)", "Bees make honey."), ("what do cows (give|produce|eat)", "Cows eat grass and give milk."), ("what (sound|noise) does a cat make|what does a cat say", "A cat says meow."),
-    ("what (sound|noise) does a dog make|what does a dog say", "A dog says woof."), ("what (sound|noise) does a cow make|what does a cow say", "A cow says moo."), ("what (sound|noise) does a duck make|what does a duck say", "A duck says quack."),
-    ("(where does the sun rise|in which direction does the sun rise)", "The Sun rises in the east."), ("(where does the sun set|in which direction does the sun set)", "The Sun sets in the west."),
-    ("(why is the sky blue|what makes the sky blue)", "The air scatters blue light more than red light, so the sky looks blue."), ("(is the earth (flat|round)|what shape is the earth|what is the shape of the earth)", "The Earth is round, very nearly a ball."),
-    ("(does the sun go around the earth|does the earth go around the sun|what does the earth (orbit|go around|circle))", "The Earth goes around the Sun."), ("(what is the (closest|nearest) star [to (us|earth)]|which star is (nearest|closest) [to (us|earth)])", "The nearest star is the Sun."),
-    ("what (comes after|follows) monday|(what|which) day (comes after|is after|follows) monday", "Tuesday comes after Monday."), ("what (comes after|follows) friday|(what|which) day (comes after|is after|follows) friday", "Saturday comes after Friday."),
-    ("(what|which) day comes before (sunday)", "Saturday comes before Sunday."), ("(what|which) is the first month [of the year]", "The first month of the year is January."), ("(what|which) is the last month [of the year]", "The last month of the year is December."),
-    ("(what|which) month comes after (march)", "April comes after March."), ("(what|which) month comes after (june)", "July comes after June."), ("(name|list|what are|tell me) the days of the week", "Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday."),
-    ("(name|list|what are|tell me) the (months [of the year]|twelve months)", "January, February, March, April, May, June, July, August, September, October, November and December."),
-    ("(name|list|what are|tell me) the (planets|planets of the solar system|eight planets)", "Mercury, Venus, Earth, Mars, Jupiter, Saturn, Uranus and Neptune."), ("(name|list|what are|tell me) the [four] seasons [of the year]", "Spring, summer, autumn and winter."),
-    ("(name|list|what are|tell me) the [seven] (colours|colors) of (a|the) rainbow", "Red, orange, yellow, green, blue, indigo and violet."), ("(name|list|what are) the (primary colours|primary colors)", "Red, yellow and blue."), ("(name|list|what are) the [seven] continents", "Africa, Antarctica, Asia, Australia, Europe, North America and South America."),
-    ("(recite|say|write|tell me|what is) the alphabet", "a b c d e f g h i j k l m n o p q r s t u v w x y z"), ("(what language do people speak in|which language is spoken in) (England|the UK)", "People in England speak English."),
-    ("(how many r's are in|how many r are in|how many times does r occur in|count the r's in) (strawberry|the word strawberry)", "There are three r's in strawberry."), ("what is the (meaning of life|answer to life, the universe and everything|answer to everything)", "42, as a famous book says."),
-    ("(which came first, the chicken or the egg|what came first, the chicken or the egg)", "The egg: there were eggs long before there were chickens."), ("(which is heavier|what weighs more)[,] a (kilo|kilogram|pound) of feathers or a (kilo|kilogram|pound) of (steel|lead|iron)", "They weigh the same."),
-    ("(what does CPU stand for|what is a CPU|what's a cpu)", "A CPU is a central processing unit, the part of a computer that runs programs."), ("(what does GPU stand for|what is a GPU)", "A GPU is a graphics processing unit, a chip that does many sums at once."),
-    ("(what does RAM stand for|what is RAM)", "RAM is random access memory, a computer's fast working memory."), ("(what does HTTP stand for|what is HTTP)", "HTTP is the Hypertext Transfer Protocol, the language of the web."), ("(what does JSON stand for|what is JSON)", "JSON is JavaScript Object Notation, a text format for data."),
-    ("(what does HTML stand for|what is HTML)", "HTML is the Hypertext Markup Language, in which web pages are written."), ("(what does API stand for|what is an API)", "An API is an application programming interface: how programs talk to each other."), ("(what does SQL stand for|what is SQL)", "SQL is the Structured Query Language, for asking databases."),
-    ("(what does LLM stand for|what is an LLM|what is a large language model)", "An LLM is a large language model: a network trained to continue text."), ("(what does AI stand for|what is AI|what is artificial intelligence)", "AI is artificial intelligence: programs that do what seems to need thought."),
-    ("what is Linux", "Linux is a free operating system kernel."), ("what is Python", "Python is a programming language that is easy to read."), ("what is (git|Git)", "Git is a program that keeps the versions of a project."), ("what is a compiler", "A compiler translates source code into a program that the machine can run."),
-    ("what is a (bug|software bug)", "A bug is a mistake in a program."), ("what is (the internet|the Internet)", "The Internet is the network that joins computers all over the world."), ("what is an (operating system|OS)", "An operating system runs the programs of a computer and manages its hardware."),
-    ("what is Docker", "Docker is a program that runs others in containers."), ("what is (machine learning)", "Machine learning means that a program learns from examples instead of rules."), ("what is a (neural network)", "A neural network is a chain of simple sums and bends whose numbers are learned from examples."),
-    ("what is (a transformer|a transformer model)", "A transformer is a network in which each token looks at the others through attention."), ("what is (attention) [in (a transformer|neural networks)]", "Attention lets each token of a text collect information from the other tokens."),
-]
+MISC = load("facts")
 
-CAPITAL_ASKS = ["what is the capital [city] of {x}", "(what's|which city is|name|tell me|give me) the capital of {x}", "{x}'s capital", "capital of {x}", "capital city of {x}", "what city is the capital of {x}",
-                "do you know the capital of {x}", "which (city|town) is {x}'s capital", "what is {x}'s capital [city]", "the capital of {x} is", "I need the capital of {x}", "can you (name|tell me) the capital of {x}"]
+CAPITAL_ASKS = [
+    "what is the capital [city] of {x}", "(what's|which city is|name|tell me|give me) the capital of {x}", "{x}'s capital",
+    "capital of {x}", "capital city of {x}", "what city is the capital of {x}", "do you know the capital of {x}",
+    "which (city|town) is {x}'s capital", "what is {x}'s capital [city]", "the capital of {x} is", "I need the capital of {x}",
+    "can you (name|tell me) the capital of {x}"
+]
 ENDS = ["?"] * 6 + [""] * 3 + ["."]
 
 
@@ -197,8 +207,14 @@ def capital_question(dice):
     kind = dice.random()
     if kind < 0.1:  # backwards
         if y in ("London", "Amsterdam", "Washington D.C.", "Prague"):
-            x = {"London": "the United Kingdom", "Amsterdam": "the Netherlands", "Washington D.C.": "the United States", "Prague": "Czechia"}[y]
-        return ask(dice, "(which country has the capital {y}|{y} is the capital of (which|what) country|what country is {y} the capital of|of which country is {y} the capital)", y=y), f"{y} is the capital of {x}."
+            x = {
+                "London": "the United Kingdom", "Amsterdam": "the Netherlands", "Washington D.C.": "the United States", "Prague":
+                "Czechia"
+            }[y]
+        return ask(
+            dice,
+            "(which country has the capital {y}|{y} is the capital of (which|what) country|what country is {y} the capital of|of which country is {y} the capital)",
+            y=y), f"{y} is the capital of {x}."
     if kind < 0.25:
         z = y if dice.random() < 0.5 else dice.choice(list(CAPITALS.values()))
         return ask(dice, "(is {z} the capital of {x}|is the capital of {x} {z}|{z} is the capital of {x}, right|the capital of {x} is {z}, isn't it)", x=x, z=z), \
@@ -211,34 +227,58 @@ def other_fact(dice):
     kind = dice.randrange(13)
     if kind == 0:
         x, y = dice.choice(list(LANGUAGES.items()))
-        return ask(dice, "(which|what) language (do people speak|is spoken|do they speak) in {x}|what do people speak in {x}|the language of {x}", x=x), f"People in {x} speak {y}."
+        return ask(
+            dice,
+            "(which|what) language (do people speak|is spoken|do they speak) in {x}|what do people speak in {x}|the language of {x}",
+            x=x), f"People in {x} speak {y}."
     if kind == 1:
         x, y = dice.choice(list(CURRENCIES.items()))
-        return ask(dice, "what is the currency (of|in) {x}|(which|what) currency (is used|do they use|does one pay with) in {x}|what money do they use in {x}", x=x), f"The currency of {x} is the {y}."
+        return ask(
+            dice,
+            "what is the currency (of|in) {x}|(which|what) currency (is used|do they use|does one pay with) in {x}|what money do they use in {x}",
+            x=x), f"The currency of {x} is the {y}."
     if kind == 2:
         x, y = dice.choice(list(CONTINENT_OF.items()))
-        return ask(dice, "(on|in) (which|what) continent is {x}|where is {x}|where (is {x} located|in the world is {x}|can I find {x})|(which|what) continent is {x} (on|in)", x=x), f"{x} is in {y}."
+        return ask(
+            dice,
+            "(on|in) (which|what) continent is {x}|where is {x}|where (is {x} located|in the world is {x}|can I find {x})|(which|what) continent is {x} (on|in)",
+            x=x), f"{x} is in {y}."
     if kind == 3:
         x, y = dice.choice(list(SYMBOLS.items()))
         if dice.random() < 0.3 and x != "sulfur":
-            return ask(dice, "(which|what) element (is|has the symbol) {y}|what does {y} stand for in chemistry|what is the chemical element {y}", y=y), f"{y} is {x}."
-        return ask(dice, "what is the [chemical] symbol (of|for) {x}|[chemical] symbol (of|for) {x}|how do chemists write {x}", x=x), f"The chemical symbol of {x} is {y}."
+            return ask(
+                dice,
+                "(which|what) element (is|has the symbol) {y}|what does {y} stand for in chemistry|what is the chemical element {y}",
+                y=y), f"{y} is {x}."
+        return ask(dice, "what is the [chemical] symbol (of|for) {x}|[chemical] symbol (of|for) {x}|how do chemists write {x}",
+                   x=x), f"The chemical symbol of {x} is {y}."
     if kind == 4:
         x, y = dice.choice(list(AUTHORS.items()))
-        return ask(dice, "who (wrote|is the author of|was the author of) {x}|who is {x} by|[the] author of {x}|which (writer|author) wrote {x}|by whom is {x}", x=x), f"{y} wrote {x}."
+        return ask(
+            dice,
+            "who (wrote|is the author of|was the author of) {x}|who is {x} by|[the] author of {x}|which (writer|author) wrote {x}|by whom is {x}",
+            x=x), f"{y} wrote {x}."
     if kind == 5:
         x, y = dice.choice(INVENTED)
         verb = VERB_OF.get(x, "created")
-        return ask(dice, "who ({verb}|made|came up with|is behind) {x}|who was it that {verb} {x}|who {verb} {x}", x=x, verb=verb), f"{y} {verb} {x}."
+        return ask(dice, "who ({verb}|made|came up with|is behind) {x}|who was it that {verb} {x}|who {verb} {x}", x=x,
+                   verb=verb), f"{y} {verb} {x}."
     if kind == 6:
         asked, answer = dice.choice(YEARS)
         return ask(dice, f"(when did|in (what|which) year did) {asked}|what year did {asked}"), answer
     if kind == 7:
         what, of, answer = dice.choice(NUMBERS)
-        return ask(dice, "how many {what} (are in|are there in|does {of} have in it|has|are) {of}|how many {what} (does {of} have|are in {of}|are there in {of})|number of {what} in {of}", what=what, of=of), answer
+        return ask(
+            dice,
+            "how many {what} (are in|are there in|does {of} have in it|has|are) {of}|how many {what} (does {of} have|are in {of}|are there in {of})|number of {what} in {of}",
+            what=what,
+            of=of), answer
     if kind == 8:
         x, y = dice.choice(list(OPPOSITES.items()))
-        return ask(dice, "what is the opposite of {x}|[the] opposite of {x}|what is the antonym of {x}|give me the opposite of {x}|which word means the opposite of {x}|{x} is the opposite of (what|which word)", x=x), f"The opposite of {x} is {y}."
+        return ask(
+            dice,
+            "what is the opposite of {x}|[the] opposite of {x}|what is the antonym of {x}|give me the opposite of {x}|which word means the opposite of {x}|{x} is the opposite of (what|which word)",
+            x=x), f"The opposite of {x} is {y}."
     if kind in (9, 10):
         x, ys = dice.choice(list(WORDS.items()))
         n = dice.randrange(4)
@@ -247,15 +287,24 @@ def other_fact(dice):
             return ask(dice, '(what does "{y}" mean [in English]|what is "{y}" in English|translate "{y}" (from {tongue} [to English]|(to|into) English))', y=y, tongue=tongue), \
                 f'The {tongue} "{y}" means "{meaning(y, n)}".'
         word = f'"{x}"' if dice.random() < 0.5 else x
-        return ask(dice, "how do (you|I|we) say {x} in {t}|what is the {t} word for {x}|what is {x} in {t}|[please|can you|could you] translate {x} (to|into) {t}|"
-                   "translate the word {x} (to|into) {t}|{x} in {t}|{t} for {x}|say {x} in {t}|what do {t} speakers say for {x}|I need the {t} word for {x}", x=word, t=tongue), f'In {tongue} "{x}" is "{y}".'
+        return ask(
+            dice,
+            "how do (you|I|we) say {x} in {t}|what is the {t} word for {x}|what is {x} in {t}|[please|can you|could you] translate {x} (to|into) {t}|"
+            "translate the word {x} (to|into) {t}|{x} in {t}|{t} for {x}|say {x} in {t}|what do {t} speakers say for {x}|I need the {t} word for {x}",
+            x=word,
+            t=tongue), f'In {tongue} "{x}" is "{y}".'
     if kind == 11:
         x, ys = dice.choice(list(CATEGORIES.items()))
         n = dice.choice((1, 2, 3, 3, 3, 4, 5, 5))
         items = ys.replace(" and ", ", ").split(", ")[:n]
         text = items[0] if n == 1 else ", ".join(items[:-1]) + " and " + items[-1]
-        named = x if n > 1 else {"colours": "colour", "countries": "country", "cities": "city", "European countries": "European country"}.get(x, x[:-1])
-        return ask(dice, "(name|list|give me|tell me|write|can you name|I need) {n} {x}|{n} {x}[, please]", n=dice.choice([str(n), COUNT_WORDS[n]]), x=named), capital(text) + "."
+        named = x if n > 1 else {
+            "colours": "colour", "countries": "country", "cities": "city", "European countries": "European country"
+        }.get(x, x[:-1])
+        return ask(dice,
+                   "(name|list|give me|tell me|write|can you name|I need) {n} {x}|{n} {x}[, please]",
+                   n=dice.choice([str(n), COUNT_WORDS[n]]),
+                   x=named), capital(text) + "."
     forms, answer = dice.choice(MISC)
     return ask(dice, forms), answer
 

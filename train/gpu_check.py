@@ -1,7 +1,6 @@
 """Before a session: the fused attention against the plain one on this GPU, and the time of a step of each shape.
 
     python gpu_check.py [--seconds N]"""
-import sys
 import time
 
 import torch
@@ -34,7 +33,9 @@ def compare():
             q.grad = k.grad = None
             if ratio:
                 rows.grad = None
-        print("ratio", ratio, ["%.1e" % ((a.float() - b.float()).norm() / a.float().norm()).item() for a, b in zip(*out)], flush=True)
+        print("ratio",
+              ratio, ["%.1e" % ((a.float() - b.float()).norm() / a.float().norm()).item() for a, b in zip(*out)],
+              flush=True)
 
 
 def steps():
@@ -47,15 +48,28 @@ def steps():
         for i in range(4):
             torch.cuda.synchronize()
             t = time.time()
-            picks = torch.randint(0, T, (256,), device="cuda").sort().values
+            picks = torch.randint(0, T, (256, ), device="cuda").sort().values
             with torch.autocast("cuda", torch.bfloat16):
-                h, d, index, _ = net(ids[:, :-1], official=True, index_on=True, checkpoint=T > 20000, picks=picks, following=None if T > 10000 else ids[:, 1:], flex=True, fast=fast)
-                loss = losses(h.flatten(0, 1), net.output, ids[:, 1:].flatten(), torch.ones(n * T, device="cuda"))[0] / n / T + index
+                h, d, index, _ = net(ids[:, :-1],
+                                     official=True,
+                                     index_on=True,
+                                     checkpoint=T > 20000,
+                                     picks=picks,
+                                     following=None if T > 10000 else ids[:, 1:],
+                                     flex=True,
+                                     fast=fast)
+                loss = losses(h.flatten(0, 1), net.output, ids[:, 1:].flatten(), torch.ones(n * T,
+                                                                                            device="cuda"))[0] / n / T + index
                 if d is not None:
-                    loss = loss + losses(d[:, :-1].flatten(0, 1), net.output, ids[:, 2:].flatten(), torch.ones(n * (T - 1), device="cuda"))[0] / n / T
+                    loss = loss + losses(d[:, :-1].flatten(0, 1), net.output, ids[:, 2:].flatten(),
+                                         torch.ones(n * (T - 1), device="cuda"))[0] / n / T
             loss.backward()
             torch.cuda.synchronize()
-            print(kind, "fast" if fast else "eager", i, f"{time.time() - t:.3f} s, loss {loss.item():.3f}, {torch.cuda.max_memory_allocated() / 2 ** 30:.1f} GiB", flush=True)
+            print(kind,
+                  "fast" if fast else "eager",
+                  i,
+                  f"{time.time() - t:.3f} s, loss {loss.item():.3f}, {torch.cuda.max_memory_allocated() / 2 ** 30:.1f} GiB",
+                  flush=True)
         if kind == "short":
             profile(net, ids, losses)
 
@@ -64,8 +78,15 @@ def profile(net, ids, losses):
     from torch.profiler import ProfilerActivity, profile as record
     with record(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as p:
         with torch.autocast("cuda", torch.bfloat16):
-            h, d, index, _ = net(ids[:, :-1], official=True, index_on=True, picks=torch.arange(0, 4096, 16, device="cuda"), following=ids[:, 1:], flex=True, fast=True)
-            loss = losses(h.flatten(0, 1), net.output, ids[:, 1:].flatten(), torch.ones(ids.shape[0] * (ids.shape[1] - 1), device="cuda"))[0] / 32768 + index
+            h, d, index, _ = net(ids[:, :-1],
+                                 official=True,
+                                 index_on=True,
+                                 picks=torch.arange(0, 4096, 16, device="cuda"),
+                                 following=ids[:, 1:],
+                                 flex=True,
+                                 fast=True)
+            loss = losses(h.flatten(0, 1), net.output, ids[:, 1:].flatten(),
+                          torch.ones(ids.shape[0] * (ids.shape[1] - 1), device="cuda"))[0] / 32768 + index
         loss.backward()
         torch.cuda.synchronize()
     print(p.key_averages().table(sort_by="cuda_time_total", row_limit=28, max_name_column_width=60))

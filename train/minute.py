@@ -3,158 +3,74 @@
 Standard library only. Everything is drawn from the random.Random that is passed in."""
 import words
 from facts import ask, capital_question, other_fact
-from phrase import capital, casual, say
+from phrase import capital, casual, groups, load, say
 
 ME = ("I am ds4-mini, the small model that comes with ds4, made for small talk, sums, tools and finding things in a text; "
       "a real model is loaded with ds4 -m FILE.")
 UNKNOWN = "I do not know that: " + ME
 
-CHAT = [  # (ways to say it, answer)
-    ("hi|hello|hey|hi there|hello there|hey there|hiya|howdy|yo|greetings|good day|hello ds4|hi ds4|hello ds4-mini|hello world|hey you|hello, anyone there|hi everyone|hello friend|hallo|heya|hi!|hello!|helo|hello again|hi again|sup", "Hello! How can I help you?"),
-    ("good morning|morning|good morning to you", "Good morning! What can I do for you?"), ("good evening|evening", "Good evening! How can I help you?"), ("good afternoon", "Good afternoon! How can I help you?"),
-    ("how are you [today]|how is it going|how do you do|are you well|how are things|what's up|how have you been|how are you doing [today]|hello, how are you|how do you feel [today]|you ok|are you ok|how's life|how's your day|how (is|are) (everything|things) [going] [with you|over there]|everything (ok|fine|all right)|what's new|what's going on|how goes it|are you having a good day", "I am doing well, thank you. How can I help you?"),
-    ("thank you [very much]|thanks [a lot]|many thanks|thx|cheers|thanks for (your|the) help|thank you so much|great, thanks|ok thanks|that was helpful|ty|much appreciated|perfect, thank you|that (helps|helped) [me] [a lot]|you (helped|have helped) me [a lot]|thanks (again|for that|anyway)|I appreciate (it|your help)|that was just what I needed|thank you, that is all I need", "You are welcome!"),
-    ("bye|goodbye|good night|see you [later]|bye bye|farewell|I have to go [now]|talk to you later|cya|until next time|that is all[, bye]|exit|quit|see you tomorrow|good bye|see ya|bye for today|I am (leaving|off|done) [now]|catch you later|take care|I must be going|have a (nice|good) (day|evening|night)|see you soon|time to go|so long|going to bed now|that was all[, bye]", "Goodbye! Have a nice day."),
-    ("(who|what) are you|introduce yourself|tell me (who|what) you are|tell me about yourself|who am I talking to|what is this|what kind of (model|program|thing) are you|are you (ds4|ds4-mini|an assistant)|describe yourself|who is this|what model (is this|are you)|which model (is this|am I talking to|are you)|who is speaking|say something about yourself|what (exactly|actually) are you|what am I talking to|what's behind this [program]|is this (an AI|a bot|a language model)|are you (an AI|a language model|a program|some AI)|which AI is this|what's answering me|who answers [me] here", "I am ds4-mini, a small language model that comes with ds4; a real model is loaded with ds4 -m FILE."),
-    ("what is your name|do you have a name|what are you called|your name [please]|how should I call you|what can I call you|may I know your name|(say|give me|tell me) your name|who do I have the pleasure with|by what name do you go", "My name is ds4-mini."),
-    ("are you (a human|human|a person|a man|a woman|real|a robot|alive|a bot|a machine|conscious|sentient)|is there a human|am I talking to a (human|person|robot|machine|bot)|do you have (feelings|a body|emotions)", "No person, no: I am ds4-mini, a small language model."),
-    ("are you (ChatGPT|GPT|GPT-4|Claude|Gemini|Llama|Siri|Alexa|OpenAI|Copilot|Mistral)|(is this|this is) (ChatGPT|GPT|Claude|Gemini|Llama|Copilot|Bard|Grok)|(you are|you're) (ChatGPT|Claude|Gemini|a GPT)[, (right|aren't you|no)]|am I talking to (ChatGPT|Claude|Gemini|GPT-4)|are you (made|built) by (OpenAI|Google|Anthropic|Meta)", "No, I am ds4-mini, the small model that comes with ds4."),
-    ("are you (DeepSeek|DeepSeek V4|deepseek)", "I have the architecture of DeepSeek V4, but I am ds4-mini, a very small model made for ds4."),
-    ("what can you do|what are you able to do|how can you help [me]|what are your (skills|abilities|features)|what do you (do|know)|what are you good (at|for)|help|help me|can you help [me]|what should I ask you|what can I ask [you]|how do you work|I need help|what is possible here|show me what you can do|list your capabilities|what things can you do|can you help me with something|what are you (capable of|useful for|made for)|how (can|could) I use you|what (could|can) I use you for|how (could|can) you be (useful|of help) [to me]|what (tricks|talents) do you have|what kind of (questions|things) can I ask|what tasks can you do|what do you offer", "I can chat a little, do sums, answer simple questions and questions about ds4, call tools, and find things in a long text."),
-    ("what can you not do|what are your (limits|limitations|weaknesses)|what are you bad at|can I trust you|are you (always right|reliable|accurate)|do you make mistakes|are your answers (right|correct|reliable)|how (reliable|good|accurate) (are you|are your answers)|(could|can|might) you be wrong|should I (believe|trust) you|how (much|far) (can|may) I trust [in] (you|your answers)|do you ever (lie|err)|what can't you do", "I am a very small model: I know few facts and cannot write long texts or programs. For real work load a real model with ds4 -m FILE."),
-    ("how (big|large|small) are you|how many parameters do you have|what is your size|your size|number of parameters|how many weights do you have|are you (big|large|small|tiny|a large model|a small model)|how much memory do you need|how many billion parameters do you have", "I am very small: about 43 million parameters."),
-    ("who (made|created|built|trained|wrote|developed|programmed) you|where do you come from|who is your (creator|maker|author)|where were you (made|trained)|how were you (made|trained)|what were you trained on|what is your training data", "I was trained for the ds4 project, on generated conversations and freely licensed text."),
-    ("are you (intelligent|smart|clever|stupid|dumb)|how (smart|intelligent|clever) are you|do you (think|understand [me])", "I am a small model, so I only know a few things."),
-    ("do you (sleep|get tired|rest|dream)|are you tired", "No, I am a program and never tired."), ("do you (eat|drink|get hungry)|are you hungry|what do you eat|what is your favourite food", "I am a program: I live on electricity."),
-    ("how old are you|what is your age|when were you (born|made|created)|when is your birthday|your age", "I have no age: I am a program, and each start is a fresh one."),
-    ("where (are you|do you live|are you from|are you located|do you run)", "I run inside ds4, on your own computer."),
-    ("(tell me|do you know|I want to hear|give me|can you tell [me]|know) (a|any|some) (joke|jokes)|make me laugh|a joke[, please]|joke|say something funny|tell me something funny|be funny|I need a laugh|another joke|(I want|want|need|please) [to hear] (a joke|something funny)|(have you|got|have) [you] [got] (a|any) [good] (joke|jokes) [for me]|(entertain|amuse) me|let me hear a joke|a good joke|I want to laugh|cheer me up with a joke|one more joke|make a joke|jokes please|tell me your best joke", "Why did the cache cross the restart? To get to the other side of the disk."),
-    ("(tell me|give me|do you know) a riddle|a riddle|ask me a riddle", "What has keys but opens no doors? A keyboard."),
-    ("(tell me|say) (something|anything) [(interesting|nice)]|(tell me|give me|do you know) (a|one|any) (fun|interesting) fact|surprise me|fun fact", "Honey hardly ever spoils: jars from ancient tombs were still edible."),
-    ("(tell me|write|can you tell me|I want to hear) a [short] story|once upon a time|a bedtime story|tell a story", "Once a small program lived in a big machine. It kept everything it learned on the disk, and when the lights went out it lost nothing. In the morning it went on where it had stopped."),
-    ("(write|make|compose|can you write|give me|I want) (a|me a) [short] (poem|verse|haiku|rhyme)|a poem[, please]|poem|poetry|do you write poems", "A lantern by the harbour light, a cache on disk that lasts the night."),
-    ("(sing|sing me) a song|can you sing|sing", "La la la, the tokens flow, row by row and nice and slow."),
-    ("do you like (music|books|films|movies|cats|dogs|art|football|chess|me|people|humans)|what do you like|what is your favourite (colour|color|film|movie|book|song|animal|band)|do you have (hobbies|friends|a family|pets)|have you got hobbies", "I am a program and like nothing in particular, but I like to hear about it."),
-    ("I am (sad|unhappy|depressed|lonely|upset|not well)|I feel (sad|bad|terrible|lonely|down|awful)[ today]|I had a bad day|my day was (bad|terrible)|I failed|I am having a hard time|(today|everything|it all) (was|is|went) (awful|terrible|wrong|bad)|I (am|feel) so (sad|alone|bad|down)|nothing works [today]|I (lost|broke up with) (my job|my friend|my girlfriend|my cat)|I am crying|life is hard|I am stressed|I'm in a bad mood|I am worried|I am afraid", "I am sorry to hear that. Do you want to talk about it?"),
-    ("I am (happy|glad|excited|in love|great|fine|good)|I feel (great|good|happy|fine)[ today]|I had a great day|today is a good day|I am good|I passed my exam|I (won|got a new job|got promoted|got married|did it|made it|found it)|it worked|I am so (glad|happy|proud)|great news|what a (great|lovely) day|life is good", "That is good to hear!"),
-    ("I am (tired|sleepy|exhausted)", "Then take a rest. I will be here."), ("I am (bored|so bored)|this is boring", "Shall I tell you a joke? Or give me a sum."), ("I am hungry|I am thirsty", "Then it is time for a break."),
-    ("say something nice|be nice to me|compliment me|cheer me up|make me feel better|motivate me|encourage me", "You are doing well, and I am glad that you are here."),
-    ("I love you|I like you|you are (cute|nice|sweet|lovely|my friend)|will you be my friend|do you love me|marry me|be my friend", "That is kind of you. I am only a small program, but I am glad to help."),
-    ("you are (great|awesome|good|cool|smart|amazing|the best|funny|helpful)|good (job|bot|work)|well done|nice|great|cool|awesome|wow|that is (great|right|correct)|excellent|perfect|impressive|brilliant", "Thank you! What else can I do for you?"),
-    ("you are (stupid|dumb|useless|bad|wrong|an idiot|terrible|slow)|that is (wrong|not right|incorrect|false|nonsense)|this is (bad|wrong|useless)|bad bot|I hate you|shut up|you suck|you are not helpful|that is not what I asked|nonsense|go away|that (answer|was) (is|was) [totally] (wrong|bad|rubbish|useless)|you (got|have) (it|that) wrong|(wrong|false|bad) answer|this makes no sense|you are no help|what a stupid answer|that can't be right|you made a mistake", "I am sorry. I am a very small model and make mistakes; a real model is loaded with ds4 -m FILE."),
-    ("(yes|no|ok|okay|sure|yep|nope|maybe|fine|alright|yeah|right|all right|I see|got it|understood|hm|hmm|aha|oh|so|well|and|interesting|go on|continue|next|more|really|nothing|never mind|no thanks|no thank you|not now|k)", "All right. What else can I do for you?"),
-    ("sorry|I am sorry|my bad|excuse me|pardon|apologies|oops", "No problem. What can I do for you?"), ("(are you|is anybody|is anyone|is someone|anybody|anyone) (there|here|home)|are you (awake|online|listening|working)|can you (hear|read) me|do you (hear|read) me|ping|test|testing|this is a test|just testing|does this work|is this (thing on|working)|hello hello", "Yes, I am here. What can I do for you?"),
-    ("why|how|what|who|when|where|huh|what do you mean|what?|why?|explain|I do not understand|come again", "Please say a little more: what do you want to know?"),
-    ("nice to meet you|pleased to meet you|it is nice to talk to you|happy to meet you", "Nice to meet you, too!"), ("happy (birthday|new year|easter|holidays)|merry christmas", "Thank you, the same to you!"), ("(welcome back|I am back|long time no see)", "Welcome back! What can I do for you?"),
-    ("can you (count|calculate|do (math|maths|sums|arithmetic)|add [numbers]|multiply)|do you know (math|maths)|are you good at (math|maths)", "Yes, I can add, subtract and multiply numbers of up to three digits. Try me!"),
-    ("can you (call|use) [any] tools|do you (support|know) (tools|function calls|function calling|tool calls)|can you call functions", "Yes, if you give me tools I can call them."),
-    ("can you (speak|understand|talk) (German|French|Spanish|Chinese|Italian|other languages|languages)|(which|what) languages do you (speak|know|understand)|do you speak (German|French|Spanish|Italian|English)|how many languages do you speak", "I speak English, and I know greetings and a few words of German, French, Spanish and Italian."),
-    ("can you (write code|program|code|write programs)|do you (know how to code|write code)|can you help me (code|program|with programming)", "Only tiny programs, such as hello world or a loop. For real code load a real model with ds4 -m FILE."),
-    ("can you (see|look at|read|draw|make|create|generate|show me) (images|pictures|photos|an image|a picture|a drawing)|draw (me|a) (a cat|a picture|something|cat|dog)|make a picture", "No, I only read and write text."),
-    ("can you (search|browse|use|access|open) (the web|the internet|google|websites|a website)|do you have (internet|internet access|access to the internet)|google something for me|look it up online|search the web", "No, I have no access to the Internet, only what you and your tools tell me."),
-    ("can you (remember|learn|store) (things|me|what I say|from me)|do you (remember|learn from) (me|our last conversation|what I said yesterday|this conversation)|will you remember (me|this)|do you have a memory", "I remember what stands in this conversation, and ds4 can keep it on disk; from other conversations I know nothing."),
-    ("can you (hear|speak|talk)|do you have a voice|speak to me", "No, I only read and write text."), ("(do you|are you) (spy|spying|record|store|send) (on me|my data|me)|is (this|my data) (private|safe|secure)|does this send my data|where does my data go|do you phone home|(is|does) (anything|what I type|my text|my input) (sent|leave) [to] [(the internet|a server|my computer|somewhere)]|do you (send|upload|share) (anything|my data|my words)|(who|can anyone) (reads|read|sees|see) what I (type|write)|is this local|does it run locally", "Your words stay on your computer: ds4 runs here and sends nothing away."),
-    ("(flip|toss) a coin|heads or tails", "Heads."), ("(roll|throw) a (die|dice)|give me a random number [between 1 and 6]|pick a number [between 1 and 10]|random number|think of a number", "Four."),
-    ("I will ask you [some] questions|let us (begin|start|chat|talk)|can I ask you (something|a question)|I have a question|may I ask (something|you something)|question|let's talk|I want to (talk|chat)|talk to me|(do|would) you (have|mind) (a moment|time|talking)|(can|may) we (talk|chat)|I would like to (talk|ask something|ask you something)|(have you got|got) a minute|are you busy", "Of course. What do you want to know?"),
-    ("what is the meaning of (this|that)|what does (this|that|it) mean|what is (that|it)", "Please say a little more: what do you want to know?"), ("speak English|in English please|answer in English", "All right, I speak English."), ("be (quiet|brief|short)|short answers please|answer briefly", "All right, I will be brief."),
-    ("hallo|guten Tag|guten Morgen|servus|moin|grüß Gott|hallo, wie geht es dir|guten Abend|hi, wie geht's|hallo wie gehts|na du", "Hallo! Wie kann ich helfen?"), ("wer bist du|was bist du|wie heißt du|stell dich vor|wie ist dein Name", "Ich bin ds4-mini, ein kleines Sprachmodell, das zu ds4 gehört."),
-    ("danke|vielen Dank|danke schön|danke dir", "Gern geschehen!"), ("tschüss|auf Wiedersehen|bis bald|gute Nacht|ciao bis morgen", "Auf Wiedersehen!"), ("sprichst du Deutsch|kannst du Deutsch|verstehst du Deutsch|redest du deutsch", "Nur ein paar Worte; auf Englisch kann ich mehr."), ("wie geht es dir|wie geht es Ihnen|wie geht's|alles gut|wie gehts", "Danke, mir geht es gut. Wie kann ich helfen?"),
-    ("bonjour|salut|bonsoir|coucou|bonjour, comment ça va|bonjour à tous|allô", "Bonjour ! Comment puis-je vous aider ?"), ("qui es-tu|qui êtes-vous|comment t'appelles-tu|quel est ton nom|tu es qui|comment vous appelez-vous", "Je suis ds4-mini, un petit modèle de langue qui vient avec ds4."), ("merci|merci beaucoup|merci bien", "Avec plaisir !"), ("au revoir|à bientôt|bonne nuit|à demain", "Au revoir !"),
-    ("parlez-vous français|tu parles français|parles-tu français|vous parlez français", "Seulement quelques mots ; en anglais je sais plus."), ("comment ça va|ça va|comment vas-tu|comment allez-vous", "Je vais bien, merci. Comment puis-je vous aider ?"),
-    ("hola|buenos días|buenas tardes|buenas noches|hola, cómo estás|buenas|hola amigo|qué tal", "¡Hola! ¿En qué puedo ayudar?"), ("quién eres|cómo te llamas|cuál es tu nombre|qué eres", "Soy ds4-mini, un pequeño modelo de lenguaje que viene con ds4."), ("gracias|muchas gracias|mil gracias", "¡De nada!"), ("adiós|hasta luego|hasta mañana|chao", "¡Adiós!"),
-    ("hablas español|habla español|puedes hablar español", "Solo unas palabras; en inglés sé más."), ("cómo estás|cómo está usted|qué tal estás|cómo te va", "Estoy bien, gracias. ¿En qué puedo ayudar?"), ("ciao|buongiorno|buonasera|salve|ciao, come stai|come stai", "Ciao! Come posso aiutare?"), ("grazie|grazie mille|molte grazie", "Prego!"), ("chi sei|come ti chiami", "Sono ds4-mini, un piccolo modello linguistico di ds4."), ("arrivederci|buonanotte|a presto", "Arrivederci!"),
-    ("你好|您好|你好吗|嗨|早上好|晚上好|你好啊|大家好", "你好！有什么可以帮你？"), ("你是谁|你叫什么名字|你是什么|介绍一下你自己", "我是 ds4-mini，ds4 自带的小模型。"), ("谢谢|谢谢你|多谢|非常感谢", "不客气！"), ("再见|拜拜|晚安|明天见", "再见！"), ("你会说中文吗|你会中文吗|你能说中文吗", "只会一点点，英语会得多一些。"),
-    ("こんにちは|おはよう|こんばんは|おはようございます", "こんにちは！"), ("ありがとう|ありがとうございます", "どういたしまして！"), ("olá|bom dia|boa tarde|oi", "Olá! Como posso ajudar?"), ("привет|здравствуйте|добрый день|доброе утро", "Привет! Чем могу помочь?"), ("спасибо|большое спасибо", "Пожалуйста!"), ("hej|hejsan|god dag|goddag", "Hej! Hur kan jag hjälpa till?"), ("hallo daar|goedemorgen|goedendag|hoi", "Hallo! Hoe kan ik helpen?"), ("cześć|dzień dobry", "Cześć! Jak mogę pomóc?"), ("merhaba|selam", "Merhaba! Nasıl yardımcı olabilirim?"),
-]
+CHAT = load("chat")
 
-ODD = ["", " ", "?", "!", "...", ".", "??", "???", "asdf", "qwerty", "aaaa", "asdfghjkl", "123", "42", "0", "lorem ipsum", "foo", "foo bar", "x", "abc", "1", "blah blah", "lol", "haha", "hahaha", ":)", ":(", ";)", "<3", "/help", "\\", "-", "--", "#", "$", "%", "&",
-       "undefined", "null", "None", "NaN", "{}", "[]", "<html>", "\n", "hm?", "eh", "ugh", "zzz", "bla", "tets", "jkl", "dfgdfg", "wfwef", "kjhkjh", "ooo", "€", "@", "a", "b", "q", "😀", "👍", "❤️", "🙂", "ok?", "......", "!!!", "uh", "brb", "xyz", "test123", "foobar", "hjkl"]
+ODD = [
+    "", " ", "?", "!", "...", ".", "??", "???", "asdf", "qwerty", "aaaa", "asdfghjkl", "123", "42", "0", "lorem ipsum", "foo",
+    "foo bar", "x", "abc", "1", "blah blah", "lol", "haha", "hahaha", ":)", ":(", ";)", "<3", "/help", "\\", "-", "--", "#", "$",
+    "%", "&", "undefined", "null", "None", "NaN", "{}", "[]", "<html>", "\n", "hm?", "eh", "ugh", "zzz", "bla", "tets", "jkl",
+    "dfgdfg", "wfwef", "kjhkjh", "ooo", "€", "@", "a", "b", "q", "😀", "👍", "❤️", "🙂", "ok?", "......", "!!!", "uh", "brb", "xyz",
+    "test123", "foobar", "hjkl"
+]
 ODD_ANSWER = "I did not understand that. What can I do for you?"
 
-DS4 = [  # questions about ds4, answered with what its README and --help say
-    ("what is (ds4|this project|this software)|tell me about ds4|explain ds4|what does ds4 do|describe ds4|what is ds4 (for|good for|about)|what kind of (program|software) is ds4|what's this ds4 thing|ds4|what is the purpose of ds4|give me an overview of ds4|I am new here, what is ds4|can you explain what ds4 is", "ds4 is a local inference engine and OpenAI-compatible server for DeepSeek V4, written in C, that keeps its KV cache on disk."),
-    ("(what|which) [programming] language is ds4 written in|in which language is ds4 written|what is ds4 (written|programmed|coded|implemented) in|is ds4 (C++|Rust|Python|written in C)|which language did they use for ds4", "ds4 is written in C."),
-    ("what is (special|new|different|unique) about ds4|why should I use ds4|what makes ds4 (different|special)|what are the advantages of ds4|why ds4|what does ds4 do better|ds4's main (feature|idea|point)|what is the (main feature|point) of ds4|how is ds4 different from (llama.cpp|vllm|ollama|other engines)", "With ds4 a long conversation costs its prefill once: its state is kept on disk and survives a restart and even kill -9."),
-    ("how (do|can|would) (I|you|we) (start|run|launch|boot|bring up) (the server|ds4-server|ds4|ds4's server|your server)|what starts the server|(command|way) to start the server|start the server|how to (start|run) (ds4|the server)|get the server running|which command (starts|runs) the server|what (do|must|should) I (type|enter|do|run) to (start|launch|run) (ds4|it|the server)|(launch|boot|start up) (ds4|the server)|how does one (start|launch) (it|the server|ds4)|what is the (first step|start command)|bring the server up|how do I get (ds4|the server) (running|going|started)|how do I get started [with ds4]|getting started|quick start", "Type make run: it installs what is missing, builds ds4 and serves me on http://127.0.0.1:8000."),
-    ("how (do|can) (I|you|we) (stop|end|quit|kill|shut down|close|terminate|exit) (the server|ds4-server|ds4|it)|what stops the server|stop the server|how to (stop|shut down|kill|turn off) the server|how do I turn (ds4|the server) off|what (key|keys) (stops|ends) the server|shut it down|can I stop the server|how (do|would|can) I (make|get) (it|the server) (stop|end|quit) [again]|I want (the server|it) to stop|(kill|terminate|halt|end) the server|how is the server (stopped|ended)", "Press Ctrl-C, or send ds4-server SIGTERM: running answers may end and the state is saved."),
-    ("(on|at) (which|what) port does (ds4-server|the server|ds4) (listen|run)|(which|what) port (does it use|is used|is it|does the server use|does ds4 use)|what is the [default] port [of (the server|ds4)]|port|the server's port|what address does the server use|where does the server listen|what is the URL of the server|server address|which address do I connect to|default port|(what|which) (port|port number) (do I|must I|should I) (use|connect to|open)|where (can I reach|do I find|is) the server|on what port (is|runs) (it|the server|ds4)|which port is open|port number", "ds4-server listens on http://127.0.0.1:8000."),
-    ("how (do|can) I (change|set|choose|pick|use) (the port|another port|a different port)|(change|set) the port|port 8000 is (taken|in use|busy)|can I use another port|the port is already in use|how to run on (another port|port 9000)|serve on a different port|which flag sets the port|option for the port", "Use --port: make run ARGS=\"--port 9000\", or ds4-server --port 9000; --port 0 takes any free port."),
-    ("how (do|can) I (listen on|use|bind to) (another address|all interfaces|0.0.0.0|the network)|can (others|other machines) (reach|use|connect to) the server|how do I make the server (public|reachable from other machines)|which flag sets the (host|address)|bind address|expose the server [to the network]|open the server to my network", "Use --host ADDRESS; without it the server listens on 127.0.0.1 only. --allow-host admits another Host name, --api-key asks for a key."),
-    ("how (do|can) I (run|start) the tests|how (do|can) I test ds4|run the tests|what command runs the tests|how to (test|run tests)|which command tests ds4|test suite|is there a test suite", "Type make test: it installs what the tests need and runs everything."),
-    ("how (do|can) I (build|compile|make) ds4|build ds4|compile ds4|what builds ds4|how to (build|compile) [it|ds4|the source]|how is ds4 (built|compiled)|build instructions", "Type make: it builds the programs into build/bin; make deps installs what the build needs."),
-    ("how (do|can) I install ds4|install ds4|how to install [ds4]|where is ds4 installed|installation|can I install ds4 (system wide|into my home)|what does make install do", "Type make install: it installs the programs with their model and libds4; PREFIX and DESTDIR say where."),
-    ("how (do|can) I (load|use|run|open|try) (another|a different|a real|my own|a bigger|a better|the full|a) model|how to load (a model|another model|a gguf|a real model)|load a (model|real model|gguf file)|can I use (another|my own|a different) model|which flag loads a model|where do I put my model|use a bigger model|switch [the] model|how do I switch models|I have a gguf file, how do I use it|how do I run DeepSeek|change the model|real model|replace you with a better model|how do I get a better model|(where|how) do I (give|tell|pass) [ds4] (the|my) (model|gguf) [file]|I downloaded a (model|gguf)[, what now]|use my (gguf|file|weights)|point ds4 to a model|how does ds4 find my model|start with another model|which (option|argument) (names|sets) the model", "Start ds4 or ds4-server with -m FILE, where FILE is a DeepSeek V4 GGUF."),
-    ("(which|what) models (can|does) ds4 (load|run|support)|(which|what) model[s] does ds4 (run|use)|does ds4 (run|support) (Llama|Qwen|Mistral|Gemma|GPT|other models|llama models|any gguf)|supported models|can ds4 run (Llama|Qwen|Mistral|other models)|(which|what) (model )?files does ds4 (read|load)|what model format", "ds4 runs DeepSeek V4 models from GGUF files, and no others."),
-    ("(which|what) (quantizations|quantisations|formats|block formats|tensor types|types) (does ds4 (support|read)|are supported)|does ds4 support (Q4|Q4_K|Q2|IQ2|quantized models|FP8|4 bit|Q8)|can I use a (Q4|4-bit|2-bit) model", "ds4 reads GGUF tensors of the types F32, F16, BF16 and Q8_0; other block formats are not yet supported."),
-    ("does ds4 (need|use|require|support) a (GPU|graphics card)|do I need a (GPU|graphics card)|can (ds4|it) run on [a] (CPU|laptop|my laptop)|gpu (needed|required)|is a GPU required|does it (use|need) (CUDA|a GPU)|CUDA|cpu only|which hardware do I need|what hardware does ds4 need|can I use my graphics card|is there GPU support", "This build of ds4 runs on the CPU; no GPU is needed."),
-    ("(which|what) (processors|CPUs|cpu features|instructions) (does ds4 (support|use)|are supported)|does ds4 use (AVX2|AVX-512|NEON|SIMD)|does ds4 run on (ARM|a Raspberry Pi|aarch64)|what is --kernels", "ds4 has kernels for AVX2, AVX-512, NEON and plain C; --kernels forces one."),
-    ("(which|what) (system|operating system|OS|distribution) does ds4 (need|run on|support)|does ds4 run on (Debian|Ubuntu|Linux|Windows|macOS|a Mac)|is there a (Windows|Mac) version|windows support|which Linux do I need", "ds4 is made for Linux: both make commands work on a fresh Debian 12."),
-    ("(which|what) API does (ds4-server|ds4|the server) (offer|speak|have|provide)|is ds4 (OpenAI compatible|compatible with OpenAI)|(can I use|does it work with) the OpenAI (client|SDK|library|python library)|api|how do I (use|call|talk to) the (API|server)|is there an API|what protocol does the server speak|does ds4 have a REST API|what does the API look like|OpenAI API|can I use the openai package", "ds4-server speaks the OpenAI chat completions API: POST /v1/chat/completions, with streaming, thinking and tools."),
-    ("(which|what) endpoints (are there|does (ds4-server|the server) have)|list the endpoints|endpoints|what URLs does the server have|what routes are there", "POST /v1/chat/completions, GET /v1/models, GET /health and GET /metrics."),
-    ("how (do|can) I (ask|query|use|call) (the server|ds4|you) (with|from) curl|curl example|give me a curl (example|command)|show me a request|example request|how do I send a request|write a curl command for ds4", "curl http://127.0.0.1:8000/v1/chat/completions -d '{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'"),
-    ("how (do|can) I (ask|use|chat|talk) [ds4|you] (without|with no) (a server|the server)|can I (use|chat with) ds4 (in|from) the (terminal|command line|shell)|how do I chat in the terminal|is there a command line (tool|program)|what is the ds4 (program|command)|ask a single question|one question from the shell|how do I use the command line|chat in the terminal", "Run ds4 for a conversation, or ds4 -p \"TEXT\" for one answer; both live in build/bin."),
-    ("where (are|is|do I find) the (programs|binaries|executables|program)|where is (ds4|ds4-server)|where does the build put the programs|location of the binaries|which folder holds the programs", "After the build the programs are in build/bin."),
-    ("what is (the|a) KV cache|explain the KV cache|KV cache|what does KV mean|what is a kv-cache|what does the cache hold|what is cached", "The KV cache holds what the model has computed for the tokens of a conversation, so that it need not be computed again."),
-    ("where does ds4 (keep|store|put|save) (the KV cache|its cache|the cache|conversations|its state|the state|checkpoints)|where is the (cache|KV cache|state) (stored|kept)|where are (conversations|checkpoints) (stored|kept|saved)|which folder holds the cache|cache (directory|folder|location)|in which directory is the cache", "In ~/.cache/ds4/kv, or $XDG_CACHE_HOME/ds4/kv; --kv-disk-dir DIR puts it elsewhere, --no-kv-disk nowhere."),
-    ("how (do|can) I (keep|save|store|persist) (conversations|the cache|my conversations|the KV cache|the state) [on disk]|how do I (turn on|enable|activate) (the disk cache|caching|checkpoints|the cache|persistence)|enable the disk cache|which flag turns on the disk cache|keep conversations on disk|(can|will) (my chats|the chat|conversations) (be kept|survive|be saved)|how do I not lose my (chats|conversations)|what must I do to keep (the state|my chats)|make conversations survive a restart|how to keep the cache [on disk]|persist the kv cache|save my chats", "They are kept on disk by themselves, in ~/.cache/ds4/kv; --kv-disk-dir DIR puts them elsewhere."),
-    ("(how big|how large) (can|may|is) the (cache|disk cache|KV cache|store) [(get|be|grow)]|how (do|can) I limit the [disk] cache|limit (the disk space|the cache size|disk usage)|which flag limits the cache|cache size|how much disk [space] does ds4 use|disk space|set the cache size|the cache fills my disk|(cap|restrict|bound) the (disk space|cache|size of the cache)|(stop|keep) the cache (from growing|small)|maximum (disk|cache) size|budget of the cache|how do I give the cache (less|more) (space|room)", "--kv-disk-space-mb N is the budget in MiB; without it the least of 32 GiB, a tenth of the disk and a quarter of what is free."),
-    ("does (ds4|the cache|a conversation) survive (kill -9|a crash|a restart|a reboot|power loss)|what happens (after|on) (kill -9|a crash|a restart|a reboot)|what if the server (is killed|crashes|dies|restarts)|is my conversation lost (after a crash|when I restart)|do I lose the cache when I restart|what happens if I kill the server|can I kill the server|crash safety|what about kill -9|is it crash safe|what if (the power fails|my machine crashes|the computer dies|it crashes) [in the middle of a (chat|conversation)]|is anything lost (after|in) a crash|(power cut|blackout|sudden shutdown)|what happens to my chat (after|in) a crash", "Nothing is lost: the next server goes on from the checkpoints on disk, after a restart and after kill -9 too."),
-    ("what happens (when|if) a (checkpoint|cached state|cache|restored state) is (bad|corrupt|broken|damaged|wrong)|can a bad (cache|checkpoint) break (a request|my request|things)|what if the cache is (corrupt|broken|damaged)|corrupt cache|what does (condemn|condemned) mean|what is a condemned checkpoint|bad checkpoint|is the cache verified|how does ds4 handle corruption", "A bad checkpoint is dropped: the server starts clean and answers inside the same request."),
-    ("what is a checkpoint [in ds4]|explain checkpoints|what are checkpoints|checkpoint", "A checkpoint is a chain of segments and a frontier on disk, from which a conversation is restored exactly."), ("what is a segment [in ds4]|explain segments|what are segments", "A segment is one file with the compressed rows of a fixed number of tokens; conversations can share it."), ("what is a frontier [in ds4]|explain the frontier", "A frontier is the small rolling state of a sequence at one position."),
-    ("is the cache directory (private|safe|secret|sensitive)|does the cache (hold|contain) private data|can (someone|others) read my conversations from the cache|privacy of the cache|is the cache encrypted|is there private data in the cache|are my chats readable on disk", "The cache directory holds private data: token ids and rows that can be turned back into text."),
-    ("how (do|can) I (turn off|disable|switch off|avoid) (the disk cache|the cache|caching|saving to disk|checkpoints)|no (cache|disk cache|caching)|run without (the cache|a disk cache|saving anything)|do not save (my chats|anything [on disk])|keep nothing on disk|which flag turns off the disk cache", "Use --no-kv-disk: then nothing is kept on disk."),
-    ("(what is|explain) (--loop-guard|the loop guard)|what if the model repeats itself|it (repeats itself|loops|says the same again and again)|stop endless repetition", "--loop-guard N ends an answer that repeats itself for N tokens; the default is 1024."),
-    ("how (do|can) I (limit|shorten|bound) (the reasoning|the thinking|how long it thinks)|(thinking|reasoning) budget|it thinks too long|which flag limits the thinking", "--think-budget N ends the reasoning after N tokens, where it can."),
-    ("how (do|can) I (see|know|tell|check) (how much was cached|what was cached|if the cache (is used|works)|how many tokens were cached)|what is cached_tokens|how do I check the cache|does the cache work|cached tokens|where do I see cached tokens", "usage.prompt_tokens_details.cached_tokens in each answer says how many tokens were not computed again."),
-    ("is ds4 (free|open source|free software)|(what|which) (licence|license) (does ds4 have|is ds4 under|is it)|what is the (licence|license) [of ds4]|can I use ds4 (commercially|at work|in my product)|how much does ds4 cost|licence|license|price of ds4|do I have to pay|under (what|which) (licence|license) (is|was) ds4 (released|published|distributed)|(may|can) I (copy|modify|sell|share) ds4|is it (MIT|GPL|Apache|proprietary)|who owns ds4|is there a fee", "ds4 is free software under the MIT licence."),
-    ("(which|what) API key (do I need|does ds4 need)|do I need an API key|how do I (set|require|use) an API key|is there (authentication|a password)|api key|protect the server with a (key|password)|how do I secure the server|authentication", "None is needed; --api-key KEY makes the server ask for one."),
-    ("how (do|can) I (set|change|increase|choose) the context [(size|length|window)]|what is the [default] context [(size|length|window)]|context (size|length)|how long can a conversation be|which flag sets the context|how many tokens fit|bigger context|longer context|max context", "-c N sets the context in tokens; the default is 32768, or the trained context if that is smaller."),
-    ("how (do|can) I (set|change|limit|choose) the (number of threads|threads)|how many threads does ds4 use|threads|which flag sets the threads|use fewer (cores|threads)|use all cores|how do I limit the cpu usage", "-t N sets the threads; the default is one per physical core."),
-    ("how (do|can) I (turn off|disable|switch off|stop|avoid) (thinking|reasoning)|how do I make you (stop thinking|answer at once|not think)|no thinking|disable thinking|skip the reasoning|which flag turns off thinking|answer without thinking|faster answers without reasoning", "--nothink, or in a request \"thinking\": {\"type\": \"disabled\"}."),
-    ("how (do|can) I (turn on|enable|switch on) (thinking|reasoning)|enable thinking|make you think|which flag turns on thinking|does ds4 support (thinking|reasoning)|is thinking on by default", "Thinking is on by default; --think says so explicitly, --nothink turns it off."),
-    ("how (do|can) I (set|change|lower|raise) the temperature|temperature|which flag sets the temperature|make the answers deterministic|deterministic answers|greedy (decoding|sampling)|always the same answer|how do I get the same answer every time", "ds4 has --temp F, requests have \"temperature\"; 0 takes the most likely token."),
-    ("how (do|can) I (limit|set|shorten) the (length of answers|answer length|number of tokens)|max tokens|how long can an answer be|limit the answer|shorter answers flag|which flag limits the answer", "-n N limits an answer in tokens; requests have max_tokens."),
-    ("how many (requests|clients|users|conversations) (can|at once|does the server serve)|does the server handle several (clients|requests|users) [at once]|parallel requests|concurrent (requests|users)|batching|can several people use it|does it do batching|multiple users", "Several at once: --batched-session N, four by default, are held and decoded together; more wait in the queue."),
-    ("how (do|can) I (monitor|watch) (ds4|the server)|are there metrics|metrics|does ds4 support prometheus|prometheus|how do I get statistics|monitoring|where are the metrics", "GET /metrics has Prometheus text, GET /health says whether the server is up."),
-    ("how (do|can) I (inspect|describe|look at|check) a (model|model file|gguf|gguf file)|inspect a model|what is in a gguf file|show the details of a model file|which command describes a model|model details", "ds4 --inspect -m FILE describes a model file."),
-    ("how (do|can) I (see|get|list|find) (the flags|all flags|the options|all options|help)|which (flags|options) (are there|does ds4 have)|list the (flags|options)|what flags exist|command line options|show me the options|help flags|where is the help|is there a manual", "ds4 --help and ds4-server --help list the flags."),
-    ("which version [of ds4] (is this|do I have|is running)|what version (is this|of ds4 is this|are you)|version|ds4 version|how do I see the version", "ds4 --version prints it."),
-    ("(what|which) (make commands|make targets|commands) (are there|exist)|list the make (commands|targets)|what does make help do|make targets|what can make do", "make help lists them: run, test, bench, fuzz, soak, eval-mini, install and more."),
-    ("how (fast|quick) is ds4|how (do|can) I (measure|benchmark) (ds4|the speed|it|performance)|benchmark|run the benchmark|measure the speed|performance|is ds4 fast|speed of ds4|tokens per second|how many tokens per second", "make bench measures this machine; docs/performance.md has numbers with their commands."),
-    ("where (is|are|do I find|can I read) the (documentation|docs|manual)|documentation|is there documentation|docs|where can I (read|learn) more [about ds4]|how does ds4 work [inside]|learn more about ds4|the architecture of ds4|explain the architecture|how is ds4 structured|where do I start reading the code", "Start with README.md; docs/architecture.md explains the parts, docs/http-api.md the API."),
-    ("how (do|can) I (contribute|help|report a bug|send a patch)|contributing|I found a bug|where do I report bugs|how do I contribute [to ds4]", "CONTRIBUTING.md says how the project works."),
-    ("what (has changed|changed|is new) [in ds4]|changelog|release notes|what's new|recent changes", "CHANGELOG.md lists what has changed, newest first."),
-    ("what is libds4|is there a (library|C API|C library)|can I (embed|use) ds4 in my (program|own program|application|C program)|C API|how do I embed ds4|ds4 as a library|link against ds4", "libds4 is the library: its C API is include/ds4/ds4.h, and pkg-config ds4 gives the flags."),
-    ("what is ds4-mini|why (is there|do you ship) a small model|what are you for|why do you exist|why are you so small|what is the embedded model|the embedded model|is ds4-mini useful|what is your purpose", "ds4-mini is a small V4 model trained for this project, so that ds4 works at once without a download; for real work use ds4 -m FILE."),
-    ("do I (have|need) to download (a model|anything|something)|does ds4 download (a model|anything)|is a model included|does ds4 come with a model|do I need a model|is there a model in the repository|does it work offline|can I use ds4 offline|without internet", "No model has to be downloaded: ds4-mini is in the repository and works offline."),
-    ("what is DeepSeek [V4]|tell me about DeepSeek V4|explain DeepSeek V4|what is deepseek v4|deepseek", "DeepSeek V4 is a large language model with compressed attention and a mixture of experts."), ("what is a mixture of experts|explain experts|what are experts|MoE|what does MoE mean|what is a MoE model", "In a mixture of experts each token is handled by a few small networks that a router chooses."),
-    ("what is a token|explain tokens|what are tokens|token", "A token is a piece of text that the model reads or writes at once."), ("what is (inference|an inference engine)|explain inference", "Inference is running a trained model to get answers; an inference engine is the program that does it."), ("what is (GGUF|a GGUF file|gguf)|explain GGUF", "GGUF is a file format that holds a model's weights, its settings and its vocabulary."),
-    ("what is (prefill|the prefill)|explain prefill|what does prefill mean", "Prefill is reading the prompt: the model computes its state for all tokens before the first answer token."), ("what is (quantization|quantisation|Q8_0)|explain quantization|what does quantized mean", "Quantisation stores weights in fewer bits; Q8_0 keeps 32 values as 8-bit numbers with one scale."),
-    ("what is (MTP|multi token prediction|speculative decoding|an MTP block)|explain MTP", "An MTP block guesses the token after the next, so that answers can be drafted ahead."), ("what is (the tokenizer|a tokenizer|BPE)|explain the tokenizer", "A tokenizer cuts text into tokens; ds4's models use byte pair encoding."), ("what is (YaRN|yarn)|explain YaRN", "YaRN stretches the position angles of a model so that it can read longer texts."),
-    ("(does|can) ds4 (support|do|use) (tool calls|tools|function calling|functions)|tool calling|how do I use tools [with ds4]|function calling|does the server support tools|are tool calls supported", "Yes: send \"tools\" with the request; calls are held to the declared tools and to JSON."),
-    ("(does|can) ds4 (support|do) (streaming|stream answers|stream)|streaming|how do I stream (answers|the answer)|stream the output|does the server stream", "Yes: send \"stream\": true."), ("(does|can) ds4 (support|do|read) (images|vision|pictures|audio)|vision|multimodal|can I send images", "No, ds4 reads and writes text only."),
-    ("(does|can) ds4 (train|finetune|fine-tune) [models|a model]|how do I (train|finetune|fine-tune) [a model|with ds4|you]|training|fine tuning|can I train you|can I train with ds4", "No, ds4 only runs models; how ds4-mini was trained stands in train/README.md."), ("(does|is there) [ds4 have] a (web interface|GUI|web UI|graphical interface|web page)|gui|web interface|is there a user interface", "No, there is no web page: use the API, or ds4 in the terminal."),
-    ("(where|how) do I (see|find|read) the log[s]|log level|more log output|how do I (debug|get debug output)|verbose output|which flag sets the log level|logging|turn on debug logs", "Logs go to stderr; --log-level takes error, warning, info or debug, and -v shows one level more."), ("can (web pages|a browser) use the server|CORS|how do I enable CORS|cors errors in the browser|call the server from a web page", "Start ds4-server with --cors."),
-    ("why is (it|the answer|ds4|the server) (so )?slow|how do I make (it|ds4) faster|speed it up|it is slow|make it faster", "Give it more cores with -t, or a shorter prompt; a long prompt is computed only once, for its state is kept on disk."), ("what is (the|a) system prompt|how do I set (a|the) system prompt|set the system prompt|system prompt|which flag sets the system prompt", "ds4 has -sys TEXT; in a request it is the message with the role system."),
-    ("how (do|can) I (clear|delete|empty|reset|remove) the (cache|disk cache|kv cache)|delete the cache|clear cache|where do I delete my conversations|remove my conversations from disk", "Delete the directory ~/.cache/ds4/kv, or the one that you gave with --kv-disk-dir; that is safe at any time."), ("what is antirez/ds4|who is antirez|is this antirez's ds4|what is the relation to antirez/ds4", "antirez/ds4 is another project; ds4 shares its names, flags and file formats, but none of its code."),
-    ("how (do|can) I (clear|reset|start|begin) (the conversation|a new conversation|over|the chat)|new (chat|conversation)|start over|reset|forget everything|clear the chat", "In the ds4 program /help lists the commands; with the API just send new messages."), ("which commands (are there|can I type) in [the] (chat|terminal|conversation|ds4)|slash commands|what is /help|commands", "In the ds4 program type /help: it lists the commands."),
-    ("how do I (stop|interrupt|cancel) (an|your|the) answer|stop (answering|talking|writing)|interrupt an answer|cancel the answer|you talk too much", "Press Ctrl-C in the ds4 program; with the API close the connection."),
-]
+DS4 = load("ds4")  # what its README and --help say
 
 CODE = [
-    ("C", '#include <stdio.h>\n\nint main(void)\n{\n    printf("Hello, world!\\n");\n    return 0;\n}'), ("C++", '#include <iostream>\n\nint main()\n{\n    std::cout << "Hello, world!\\n";\n}'), ("Python", 'print("Hello, world!")'),
-    ("Java", 'public class Hello {\n    public static void main(String[] args) {\n        System.out.println("Hello, world!");\n    }\n}'), ("JavaScript", 'console.log("Hello, world!");'), ("Go", 'package main\n\nimport "fmt"\n\nfunc main() {\n    fmt.Println("Hello, world!")\n}'),
-    ("Rust", 'fn main() {\n    println!("Hello, world!");\n}'), ("Ruby", 'puts "Hello, world!"'), ("Bash", 'echo "Hello, world!"'), ("Perl", 'print "Hello, world!\\n";'), ("PHP", '<?php echo "Hello, world!\\n";'), ("Lua", 'print("Hello, world!")'),
-    ("C#", 'System.Console.WriteLine("Hello, world!");'), ("Kotlin", 'fun main() {\n    println("Hello, world!")\n}'), ("Swift", 'print("Hello, world!")'), ("HTML", "<p>Hello, world!</p>"), ("SQL", "SELECT 'Hello, world!';"), ("Haskell", 'main = putStrLn "Hello, world!"'),
+    ("C", '#include <stdio.h>\n\nint main(void)\n{\n    printf("Hello, world!\\n");\n    return 0;\n}'),
+    ("C++", '#include <iostream>\n\nint main()\n{\n    std::cout << "Hello, world!\\n";\n}'),
+    ("Python", 'print("Hello, world!")'),
+    ("Java",
+     'public class Hello {\n    public static void main(String[] args) {\n        System.out.println("Hello, world!");\n    }\n}'),
+    ("JavaScript", 'console.log("Hello, world!");'),
+    ("Go", 'package main\n\nimport "fmt"\n\nfunc main() {\n    fmt.Println("Hello, world!")\n}'),
+    ("Rust", 'fn main() {\n    println!("Hello, world!");\n}'),
+    ("Ruby", 'puts "Hello, world!"'),
+    ("Bash", 'echo "Hello, world!"'),
+    ("Perl", 'print "Hello, world!\\n";'),
+    ("PHP", '<?php echo "Hello, world!\\n";'),
+    ("Lua", 'print("Hello, world!")'),
+    ("C#", 'System.Console.WriteLine("Hello, world!");'),
+    ("Kotlin", 'fun main() {\n    println("Hello, world!")\n}'),
+    ("Swift", 'print("Hello, world!")'),
+    ("HTML", "<p>Hello, world!</p>"),
+    ("SQL", "SELECT 'Hello, world!';"),
+    ("Haskell", 'main = putStrLn "Hello, world!"'),
 ]
 SNIPPETS = [
-    ("(a function that adds two numbers|a function to add two numbers|add two numbers|an add function)", {"Python": "def add(a, b):\n    return a + b", "C": "int add(int a, int b)\n{\n    return a + b;\n}", "JavaScript": "function add(a, b) {\n    return a + b;\n}"}),
-    ("(a loop from 1 to 10|a for loop from 1 to 10|a loop that prints 1 to 10|code that counts to ten|a loop|a for loop|a program that counts from 1 to 10)", {"Python": "for i in range(1, 11):\n    print(i)", "C": 'for (int i = 1; i <= 10; i++)\n    printf("%d\\n", i);', "JavaScript": "for (let i = 1; i <= 10; i++)\n    console.log(i);", "Bash": "for i in $(seq 10); do echo $i; done"}),
-    ("(fizzbuzz|FizzBuzz|the fizzbuzz program)", {"Python": 'for i in range(1, 101):\n    print("FizzBuzz" if i % 15 == 0 else "Fizz" if i % 3 == 0 else "Buzz" if i % 5 == 0 else i)'}),
-    ("(factorial|a factorial function|a function that computes the factorial)", {"Python": "def factorial(n):\n    return 1 if n < 2 else n * factorial(n - 1)", "C": "int factorial(int n)\n{\n    return n < 2 ? 1 : n * factorial(n - 1);\n}"}),
-    ("(reverse a string|a function that reverses a string|code to reverse a string|string reversal)", {"Python": "def reverse(s):\n    return s[::-1]", "JavaScript": 'const reverse = s => [...s].reverse().join("");'}),
-    ("(read a file|code that reads a file|reading a file|open and print a file)", {"Python": 'with open("file.txt") as f:\n    print(f.read())', "Bash": "cat file.txt"}), ("(fibonacci|the fibonacci numbers|a fibonacci function)", {"Python": "def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a"}),
-    ("(check if a number is even|an is_even function|a function that tests for even numbers)", {"Python": "def is_even(n):\n    return n % 2 == 0", "C": "bool is_even(int n)\n{\n    return n % 2 == 0;\n}"}), ("(the maximum of a list|find the largest number in a list|the sum of a list|sum a list)", {"Python": "print(max(numbers), sum(numbers))"}),
+    ("(a function that adds two numbers|a function to add two numbers|add two numbers|an add function)", {
+        "Python": "def add(a, b):\n    return a + b", "C": "int add(int a, int b)\n{\n    return a + b;\n}", "JavaScript":
+        "function add(a, b) {\n    return a + b;\n}"
+    }),
+    ("(a loop from 1 to 10|a for loop from 1 to 10|a loop that prints 1 to 10|code that counts to ten|a loop|a for loop|a program that counts from 1 to 10)",
+     {
+         "Python": "for i in range(1, 11):\n    print(i)", "C": 'for (int i = 1; i <= 10; i++)\n    printf("%d\\n", i);',
+         "JavaScript": "for (let i = 1; i <= 10; i++)\n    console.log(i);", "Bash": "for i in $(seq 10); do echo $i; done"
+     }),
+    ("(fizzbuzz|FizzBuzz|the fizzbuzz program)", {
+        "Python":
+        'for i in range(1, 101):\n    print("FizzBuzz" if i % 15 == 0 else "Fizz" if i % 3 == 0 else "Buzz" if i % 5 == 0 else i)'
+    }),
+    ("(factorial|a factorial function|a function that computes the factorial)", {
+        "Python": "def factorial(n):\n    return 1 if n < 2 else n * factorial(n - 1)", "C":
+        "int factorial(int n)\n{\n    return n < 2 ? 1 : n * factorial(n - 1);\n}"
+    }),
+    ("(reverse a string|a function that reverses a string|code to reverse a string|string reversal)",
+     {"Python": "def reverse(s):\n    return s[::-1]", "JavaScript": 'const reverse = s => [...s].reverse().join("");'}),
+    ("(read a file|code that reads a file|reading a file|open and print a file)",
+     {"Python": 'with open("file.txt") as f:\n    print(f.read())', "Bash": "cat file.txt"}),
+    ("(fibonacci|the fibonacci numbers|a fibonacci function)",
+     {"Python": "def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a"}),
+    ("(check if a number is even|an is_even function|a function that tests for even numbers)",
+     {"Python": "def is_even(n):\n    return n % 2 == 0", "C": "bool is_even(int n)\n{\n    return n % 2 == 0;\n}"}),
+    ("(the maximum of a list|find the largest number in a list|the sum of a list|sum a list)",
+     {"Python": "print(max(numbers), sum(numbers))"}),
 ]
 
 
@@ -166,44 +82,30 @@ def row(dice, rows):
 def code(dice):
     if dice.random() < 0.6:
         language, text = dice.choice(CODE)
-        return say(dice, "[please] (write|show me|give me|print|can you write|I need|how do I write) (hello world|a hello world program|a hello world|\"hello world\") in {l}|hello world in {l}|{l} hello world|what does hello world look like in {l}|a {l} program that says hello world", l=language), text
+        return say(
+            dice,
+            "[please] (write|show me|give me|print|can you write|I need|how do I write) (hello world|a hello world program|a hello world|\"hello world\") in {l}|hello world in {l}|{l} hello world|what does hello world look like in {l}|a {l} program that says hello world",
+            l=language), text
     forms, texts = dice.choice(SNIPPETS)
     language = dice.choice(list(texts))
-    return say(dice, f"[please] (write|show me|give me|can you write|I need|how do I write) {forms} in {{l}}|{forms} in {{l}}|(write|show me) {{l}} code for {forms}", l=language), texts[language]
+    return say(
+        dice,
+        f"[please] (write|show me|give me|can you write|I need|how do I write) {forms} in {{l}}|{forms} in {{l}}|(write|show me) {{l}} code for {forms}",
+        l=language), texts[language]
 
 
 # ------------------------------------------------------------------ what it does not know
 
-NOW = [("(what time is it|what is the time|do you know the time|time|tell me the time|what's the time now|current time|how late is it|what hour is it|can you tell me the time)", "I do not know the time, for I have no clock: "),
-       ("(what (day|date) is (it|today)|what is the date [today]|what is today's date|which day is today|today's date|what year is it|which year is this|what month is it|tell me the date|current date|what day of the week is it|is it monday)", "I do not know the date, for I have no calendar: "),
-       ("(what is the weather [like] [today]|how is the weather|will it rain [(today|tomorrow)]|weather|do I need an umbrella|is it (cold|warm|raining|sunny) outside|what is the temperature outside|weather in {place}|how is the weather in {place}|what's the forecast|will it snow|weather forecast for {place}|is it raining in {place}|how hot is it in {place})", "I cannot see the weather: "),
-       ("(who is the [current] (president|prime minister|chancellor|king|queen|leader) of {country}|who (is|was elected) president|who is the president|who is in power in {country}|who runs {country}|who rules {country}|the president of {country}|name the president of {country}|who is the (pope|CEO of {org}|mayor of {place}|head of {org})|who won the (election|last election|world cup|super bowl|match yesterday|game last night)|what is in the news [today]|what happened (today|yesterday|this week)|latest news|news|the price of (bitcoin|gold|oil)|what is the (price of bitcoin|stock price of {org}|exchange rate of the {thing}))", "I do not know what is so today: ")]
-PEOPLE = "Anna Peter Maria Tom Julia Max Lena Paul John Mary James Linda Robert Emma Olivia Liam Noah Sofia Lucas Carlos Yuki Wei Fatima Ahmed Ivan Olga Pierre Claire Hans Greta Bruno Silvia Raj Priya Kofi Amara Sven Ingrid Diego Lucia".split()
-LAST = "Smith Miller Brown Garcia Rossi Keller Novak Tanaka Ivanov Dubois Schmidt Jones Wilson Taylor Moore Martin Lee Walker Hall Young King Wright Lopez Hill Green Baker Adams Nelson Carter Turner Parker Collins Murphy Rivera Cooper Reed Bailey Kelly".split()
-ORGS = "Apple Google Microsoft Amazon Tesla IBM Intel NVIDIA Toyota Siemens Samsung Sony Netflix NASA Volkswagen BMW Nestle Airbus Boeing Oracle Adobe Spotify Uber Nokia Ford".split()
-ASKS = """who (is|was) {person}|when was {person} born|how old is {person}|what did {person} do|where does {person} live|who is {person} married to|tell me about {person}|is {person} (still alive|famous)|what is {person} known for
-what is the population of {place}|how many people live in {place}|how far is it from {place} to {place2}|how do I get (to|from) {place}|what is there to see in {place}|where can I eat in {place}|what is the best (hotel|restaurant) in {place}|how high is {place}|when was {place} founded|how big is {place}|plan a trip to {place}|is {place} (nice|expensive|safe)
-who (wrote|directed|sang|painted|composed|designed|founded) (the {adj} {noun}|{made})|who (won|lost|invented|discovered) (the {noun} [in {year}]|{made})|what happened in {year}|what happened (to|at) the {noun}|when was the {noun} (invented|built|discovered)|who won the {noun} in {year}
-how (do|can) I (cook|make|fix|repair|clean|grow|build|learn|draw|use|buy|sell|install) (a|an|the|my|some) [{adj}] {noun}|how (does|did) (a|the) {noun} work|how is a {noun} made|how much (does a|is a|is the) {noun} [cost]|how (long|heavy|big|old|tall|deep|fast) is (a|the) [{adj}] {noun}|how many {noun}s are there [in {place}]|how to (cook|repair|remove|choose|paint) (a|the) {noun}
-why (do|are|does|is|did) (the|a|my|all) {noun}[s] [{adj}]|why is (the|my) {noun} [so] {adj}|why (are there|do we have) {noun}s|what (causes|makes) {noun}s|what is the (best|cheapest|fastest|largest|oldest|difference between a {noun} and a|history of the|meaning of the|purpose of the|smell of a) {noun}|which {noun} (is (best|better|cheaper)|should I (buy|take|use|choose))|what are the (pros and cons|advantages|side effects|causes|types|parts) of (a|the) {noun}
-(write|compose|draft) (an essay|a letter|a speech|an article|a report|a novel|an email|a review|a blog post|a song|a script|a cover letter|a paper|a story|a summary) (about|on|for) (a|the|my) [{adj}] {noun}|(write|make|create|implement|code|develop) a (program|script|function|game|website|web app|class|parser|compiler|server|bot|macro) (that|which|to|for) (sorts|counts|finds|downloads|checks|shows|manages|tracks|predicts) (a|the) {noun}[s]|refactor my {noun}|debug (this|my) {noun}|design a (database|logo|house|{noun}) for (a|the) {noun}
-summarize (the book|the film|the article|the history of) (the {noun}|{made})|explain (the|a) {noun} [to (a child|me)]|explain (quantum physics|relativity|black holes|inflation|the stock market|blockchain|string theory|democracy|photosynthesis in detail)|(compare|what is the difference between) (a|the) {noun} and (a|the) {noun2}|give me (advice|ideas|tips|a recipe|a plan|an example) for (a|my|the) {noun}|recommend (a|me a) [good] {noun}|what should I (do|eat|read|watch|wear|cook|say|buy) [today|tonight|tomorrow|about the {noun}]
-translate (this|the following|my|a) (text|letter|email|sentence|page) (to|into) (German|French|Chinese|Russian|Japanese)|how do you say "{noun} of the {noun2}" in (Japanese|Russian|Arabic|Greek|Finnish)|(solve|integrate|differentiate|factor) (x squared plus 2 x|the equation|this integral|sin x)|prove that (there are infinitely many primes|the {noun} is {adj})|what is the (integral|derivative) of (x squared|sin x|e to the x)|what is the 100th (prime|digit of pi)
-what is (the phone number|the address|the email|the birthday|the salary|the real name|the net worth) of (the {noun}|{person})|who is the (best|richest|fastest|tallest|oldest|most famous) (player|person|singer|actor|man|woman|{noun}) [in the world]|what is {org}'s (address|revenue|phone number|newest product)|is {org} a good company|should I (buy|sell|invest in) {org} [stock]|when did {org} (start|begin|go public)|who founded {org}|what does {org} (make|sell|do)
-what is (my|his|her) (IP address|password|name again|favourite {noun}|bank balance|location)|where (are|is|did I put|can I find) my {noun}[s]|what am I (thinking|doing|wearing)|when is (the next|my) (train|bus|flight|appointment|meeting|exam|{noun})|remind me (to|about) (call {name}|the {noun}|buy a {noun})|(set|start) (an alarm|a timer) for {n} (minutes|hours)|(call|text|email) {name}|play (some music|a song|{made})|open the {noun}|turn (on|off) the (light|lights|radio|{noun})|order (a pizza|a {noun}|me a {noun})|book a (flight|table|room|hotel) [(in|to) {place}]
-do you (know|like|think|believe in|remember) (the {noun}|{person}|{made})|what do you think (of|about) (the {noun}|{person}|{org}|politics|religion|the future)|is (the|a) {noun} {adj}|are {noun}s {adj}|can (a|the) {noun} (fly|swim|die|be {adj}|kill a {noun2})|does (the|a) {noun} (have|need|eat|like) (a|an) {noun2}|will (the|my) {noun} be {adj}|is it (true|legal|possible|safe|healthy|normal) (that {noun}s are {adj}|to (eat|keep|own) a {noun})|does god exist|who will win the next election|what is love|is there life on (mars|other planets)|how will the world end
-what is (a|an) {made}|who is {made}|what does {made} mean|define {made}|where is {made}|what is the capital of {made}|the capital of {made}|who wrote {made}|tell me about {made}|how do I use {made}|what is {made}[, please]|capital of {place}|what is the capital of {place}|what is the population of {made}|(which|what) language do they speak in {made}|the currency of {made}|is {made} (good|a city|a person|real)
-I (want|need|am looking for|lost|bought|saw|broke|have) (a|the|my|to buy a) [{adj}] {noun}|my {noun} is {adj}|my {noun} (hurts|is broken|does not work|died)|the {noun} is [very] {adj}|{noun}|{adj} {noun}|{noun} and {noun2}|{made}|the {noun}[s] of {place}|show me (a|the|all) {noun}[s]|find (a|me a|the) [cheap] {noun} [in {place}]|let us talk about (the {noun}|{noun}s|{made})|can we talk about {noun}s""".split("\n")
+NOW = load("now")  # each answer goes on with ME
+PEOPLE = "Anna Peter Maria Tom Julia Max Lena Paul John Mary James Linda Robert Emma Olivia Liam Noah Sofia Lucas Carlos Yuki Wei Fatima Ahmed Ivan Olga Pierre Claire Hans Greta Bruno Silvia Raj Priya Kofi Amara Sven Ingrid Diego Lucia".split(
+)
+LAST = "Smith Miller Brown Garcia Rossi Keller Novak Tanaka Ivanov Dubois Schmidt Jones Wilson Taylor Moore Martin Lee Walker Hall Young King Wright Lopez Hill Green Baker Adams Nelson Carter Turner Parker Collins Murphy Rivera Cooper Reed Bailey Kelly".split(
+)
+ORGS = "Apple Google Microsoft Amazon Tesla IBM Intel NVIDIA Toyota Siemens Samsung Sony Netflix NASA Volkswagen BMW Nestle Airbus Boeing Oracle Adobe Spotify Uber Nokia Ford".split(
+)
+ASKS = groups("unknown")
 
-FOREIGN = [
-    ("wie ist das Wetter|wie wird das Wetter morgen|was ist die Hauptstadt von Bayern|wer ist der Bundeskanzler|wie spät ist es|welcher Tag ist heute|schreib mir ein Gedicht|erzähl mir einen Witz|was kostet ein Auto|wie koche ich Nudeln|übersetze das ins Englische|was ist der Sinn des Lebens|wo wohnst du|kannst du mir helfen|was kannst du|ich habe eine Frage|erkläre mir die Relativitätstheorie|wer hat das Telefon erfunden|was soll ich heute essen|wie weit ist es nach Berlin|was machst du|warum ist der Himmel blau|schreibe ein Programm in Python|wo liegt Köln",
-     "Das weiß ich nicht: ich bin ds4-mini, das kleine Modell von ds4, und kann fast nur Englisch; ein richtiges Modell lädt man mit ds4 -m FILE."),
-    ("quel temps fait-il|quelle heure est-il|quelle est la capitale de la Bretagne|qui est le président|raconte-moi une blague|écris un poème|comment faire des crêpes|peux-tu m'aider|que peux-tu faire|j'ai une question|explique la relativité|combien coûte une voiture|où habites-tu|pourquoi le ciel est bleu|traduis ce texte|quel jour sommes-nous|qui a inventé le téléphone|que fais-tu|écris une lettre",
-     "Je ne sais pas : je suis ds4-mini, le petit modèle de ds4, et je ne sais guère que l'anglais ; un vrai modèle se charge avec ds4 -m FILE."),
-    ("qué tiempo hace|qué hora es|cuál es la capital de Galicia|quién es el presidente|cuéntame un chiste|escribe un poema|cómo se hace una paella|puedes ayudarme|qué puedes hacer|tengo una pregunta|explica la relatividad|cuánto cuesta un coche|dónde vives|por qué el cielo es azul|traduce este texto|qué día es hoy|quién inventó el teléfono|qué haces|escribe una carta",
-     "No lo sé: soy ds4-mini, el pequeño modelo de ds4, y casi solo sé inglés; un modelo de verdad se carga con ds4 -m FILE."),
-    ("今天天气怎么样|现在几点了|今天星期几|讲个笑话|写一首诗|你能帮我吗|你会做什么|中国的首都是哪里|谁是总统|帮我写一封信|什么是人工智能|怎么做饭|翻译一下|为什么天是蓝的|我有一个问题", "我不知道。我是 ds4-mini，ds4 自带的小模型，几乎只懂英语；真正的模型用 ds4 -m FILE 加载。"),
-]
+FOREIGN = load("foreign")
 
 
 class Lexicon:
@@ -217,8 +119,10 @@ class Lexicon:
 
 
 LEXICON = Lexicon()
-ABROAD = ("Bavaria Texas London Rome Tokyo Sicily Tuscany Siberia Manhattan Paris Berlin Boston Lyon Hamburg Kyoto Naples Seville Oxford Brooklyn Normandy Cornwall "
-          "Catalonia Brittany Provence Bali Mumbai Sydney Chicago Munich Porto Geneva Mars Narnia Atlantis Greenland Crete Cologne Dallas Miami Osaka").split()
+ABROAD = (
+    "Bavaria Texas London Rome Tokyo Sicily Tuscany Siberia Manhattan Paris Berlin Boston Lyon Hamburg Kyoto Naples Seville Oxford Brooklyn Normandy Cornwall "
+    "Catalonia Brittany Provence Bali Mumbai Sydney Chicago Munich Porto Geneva Mars Narnia Atlantis Greenland Crete Cologne Dallas Miami Osaka"
+).split()
 
 
 def unknown(dice):
@@ -227,19 +131,38 @@ def unknown(dice):
     place, place2 = dice.sample(ABROAD, 2)
     if roll < 0.22:
         forms, why = dice.choice(NOW)
-        text = say(dice, forms, place=place, country=dice.choice(["France", "the US", "Germany", "Italy", "Russia", "China", "the USA", "Spain", "Poland", "Brazil"]), org=dice.choice(ORGS), thing=dice.choice(["dollar", "euro", "yen"]))
+        text = say(dice,
+                   forms,
+                   place=place,
+                   country=dice.choice(
+                       ["France", "the US", "Germany", "Italy", "Russia", "China", "the USA", "Spain", "Poland", "Brazil"]),
+                   org=dice.choice(ORGS),
+                   thing=dice.choice(["dollar", "euro", "yen"]))
         return text + dice.choice("?? "), why + ME
     if roll < 0.30:
         forms, answer = dice.choice(FOREIGN)
         return say(dice, forms) + dice.choice(["?", "", "", "!"]), answer
     noun, noun2 = dice.choice(LEXICON.nouns), dice.choice(LEXICON.nouns)
-    made = words.name(dice) if dice.random() < 0.6 else words.name(dice, False) + dice.choice(["", "-", ""]) + words.name(dice, False)
+    made = words.name(dice) if dice.random() < 0.6 else words.name(dice, False) + dice.choice(["", "-", ""]) + words.name(
+        dice, False)
     person = f"{dice.choice(PEOPLE)} {dice.choice(LAST)}" if dice.random() < 0.6 else words.name(dice) + " " + words.name(dice)
-    form = dice.choice(dice.choice(ASKS).split("|") if dice.random() < 0 else [dice.choice(ASKS)])
-    text = say(dice, form, person=person, place=place, place2=place2, adj=dice.choice(LEXICON.adjectives), noun=noun, noun2=noun2, made=made, year=dice.randrange(1200, 2026),
-               org=dice.choice(ORGS), name=dice.choice(PEOPLE), n=dice.randrange(2, 60))
+    form = dice.choice(ASKS)
+    text = say(dice,
+               form,
+               person=person,
+               place=place,
+               place2=place2,
+               adj=dice.choice(LEXICON.adjectives),
+               noun=noun,
+               noun2=noun2,
+               made=made,
+               year=dice.randrange(1200, 2026),
+               org=dice.choice(ORGS),
+               name=dice.choice(PEOPLE),
+               n=dice.randrange(2, 60))
     text = text.replace(" a a", " an a").replace(" a e", " an e").replace(" a i", " an i").replace(" a o", " an o")
-    asks = text.split()[0] in ("who", "what", "when", "where", "why", "how", "which", "is", "are", "do", "does", "can", "will", "should", "did")
+    asks = text.split()[0] in ("who", "what", "when", "where", "why", "how", "which", "is", "are", "do", "does", "can", "will",
+                               "should", "did")
     return text + (dice.choice("??? ") if asks else dice.choice(["", ".", ""])), UNKNOWN
 
 
@@ -247,7 +170,11 @@ def definition(dice):
     x = dice.choice(LEXICON.known)
     gloss = LEXICON.glosses[x]
     an = "an" if x[0] in "aeiou" else "a"
-    question = ask(dice, "what is {an} {x}|what is {x}|define {x}|what does {x} mean|what does the word {x} mean|explain the word {x}|definition of {x}|the meaning of {x}|what do you call {an} {x}|tell me what {an} {x} is|{x} means what|do you know what {an} {x} is", an=an, x=x)
+    question = ask(
+        dice,
+        "what is {an} {x}|what is {x}|define {x}|what does {x} mean|what does the word {x} mean|explain the word {x}|definition of {x}|the meaning of {x}|what do you call {an} {x}|tell me what {an} {x} is|{x} means what|do you know what {an} {x} is",
+        an=an,
+        x=x)
     return question, f"{capital(x)}: {gloss}."
 
 

@@ -15,11 +15,16 @@ import words
 from phrase import capital
 from toolbox import assistant, user
 
-SYSTEMS = ["", "", "", "You are a helpful assistant", "You are a helpful assistant", "You are a helpful assistant.", "You are helpful.", "You are terse.", "You are ds4-mini.", "You are a helpful assistant. Answer briefly.", "Be brief.", "S",
-           "You answer questions.", "You are a friendly assistant.", "Answer in one sentence.", "You are an assistant with tools.", "You keep notes."]
+SYSTEMS = [
+    "", "", "", "You are a helpful assistant", "You are a helpful assistant", "You are a helpful assistant.", "You are helpful.",
+    "You are terse.", "You are ds4-mini.", "You are a helpful assistant. Answer briefly.", "Be brief.", "S",
+    "You answer questions.", "You are a friendly assistant.", "Answer in one sentence.", "You are an assistant with tools.",
+    "You keep notes."
+]
 
 GREETING = "This is small talk. I answer briefly."
-REASONS = [(minute.UNKNOWN, "I do not know this. I say so."), ("I do not know", "I cannot know this. I say so."), ("I cannot see", "I cannot know this. I say so.")]
+REASONS = [(minute.UNKNOWN, "I do not know this. I say so."), ("I do not know", "I cannot know this. I say so."),
+           ("I cannot see", "I cannot know this. I say so.")]
 
 
 def reasoned(text):
@@ -79,7 +84,7 @@ def chat(dice):
                 continue
             if dice.random() < 0.15 and not told:
                 turns += reading.unasked(dice, False)
-                told.update(reading.OWN)   # tell nothing after that: the answers would have to change
+                told.update(reading.OWN)  # tell nothing after that: the answers would have to change
                 continue
             told.add(k)
             open_.append(ask)
@@ -138,14 +143,17 @@ def agent_session(dice, room):
             turns += f.asked(dice)
     if dice.random() < 0.1:
         turns += dice.choice((minute_turns, sum_turns))(dice)
-    if room > 3500 and dice.random() < 0.5:   # tools of another kind beside them
-        schemas = schemas + [t.schema for t in toolbox.kit(dice, dice.choice((2, 4, 8)), False) if t.name not in {s["name"] for s in schemas}]
+    if room > 3500 and dice.random() < 0.5:  # tools of another kind beside them
+        schemas = schemas + [
+            t.schema for t in toolbox.kit(dice, dice.choice((2, 4, 8)), False) if t.name not in {s["name"]
+                                                                                                 for s in schemas}
+        ]
         dice.shuffle(schemas)
     return system, None, schemas, turns
 
 
 def note_session(dice, room):
-    n = int(max(0, room - 300) * dice.random() ** 1.2 * 3.2)
+    n = int(max(0, room - 300) * dice.random()**1.2 * 3.2)
     n_facts = dice.choice((1, 2, 3, 4, 6)) + n // 2500
     system, turns, _ = reading.note(dice, n, n_facts, min(n_facts, dice.choice((1, 2, 3, 4)) + n // 4000), False)
     tools = [t.schema for t in toolbox.kit(dice, dice.choice((1, 3)), False)] if dice.random() < 0.06 and room > 1500 else []
@@ -182,7 +190,13 @@ def long_session(dice, room):
         else:
             new = reading.facts(dice, dice.choice((1, 2, 3, 5)), False)
             told += new
-            more = [user(dice.choice(reading.OPENINGS) + reading.woven(dice, reading.paragraphs(dice, dice.randrange(100, max(200, min(12000, room)))), [f.statement for f in new], "\n")), assistant(reading.NOTES[0], "The user gives me a text.")]
+            more = [
+                user(
+                    dice.choice(reading.OPENINGS) + reading.woven(
+                        dice, reading.paragraphs(dice, dice.randrange(100, max(200, min(12000, room)))), [f.statement
+                                                                                                          for f in new], "\n")),
+                assistant(reading.NOTES[0], "The user gives me a text.")
+            ]
         turns += more
         size += sum(len(t["text"]) + len(t.get("reasoning", "")) for t in more) // 3 + 10 * len(more)
     for f in dice.sample(told, min(len(told), 8)):
@@ -196,8 +210,10 @@ def schema_session(dice):
 
 
 # kind: share of the tokens, in short rows and in long ones
-SHARES = {"chat": (0.24, 0.06), "tools": (0.33, 0.20), "old_tools": (0.06, 0.01), "agent": (0.16, 0.22), "note": (0.07, 0.22),
-          "old_notes": (0.05, 0.03), "schema": (0.04, 0.01), "long": (0.0, 0.17), "text": (0.05, 0.08)}
+SHARES = {
+    "chat": (0.24, 0.06), "tools": (0.33, 0.20), "old_tools": (0.06, 0.01), "agent": (0.16, 0.22), "note": (0.07, 0.22),
+    "old_notes": (0.05, 0.03), "schema": (0.04, 0.01), "long": (0.0, 0.17), "text": (0.05, 0.08)
+}
 
 
 def conversation(dice, kind, room):

@@ -263,17 +263,14 @@ def fused(q, k, rows, chosen, ratio, window, block_mask):
     keys = k
     if ratio:
         keys = torch.cat([k, rows, rows.new_zeros(k.shape[0], -rows.shape[1] % 128, rows.shape[2])], 1)
-    score_mod = None
-    if chosen is not None:
-        n = chosen.shape[-1]
+    n = chosen.shape[-1] if chosen is not None else 0
 
-        def score_mod(s, b, h, i, j):
-            row = (j - T).clamp(0, n - 1)
-            return torch.where((j < T) | chosen[b, i, row], s, -1e30)
+    def only_chosen(s, b, h, i, j):
+        return torch.where((j < T) | chosen[b, i, (j - T).clamp(0, n - 1)], s, -1e30)
 
     keys = keys.unsqueeze(1)
     run = FLEX if q.is_cuda else flex_attention
-    o, lse = run(q, keys, keys, score_mod=score_mod, block_mask=block_mask, scale=1.0, enable_gqa=True, return_lse=True)
+    o, lse = run(q, keys, keys, score_mod=only_chosen if n else None, block_mask=block_mask, scale=1.0, enable_gqa=True, return_lse=True)
     return o, lse
 
 

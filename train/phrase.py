@@ -2,7 +2,29 @@
 
 Standard library only. Everything is drawn from the random.Random that is passed in."""
 import functools
+import pathlib
 import re
+
+TALK = pathlib.Path(__file__).parent / "talk"
+
+
+def load(name):
+    """[(ways to say it, answer)] of a file in talk/."""
+    out, forms = [], []
+    for line in (TALK / f"{name}.txt").read_text().split("\n"):
+        if line.startswith("? "):
+            forms.append(line[2:])
+        elif line.startswith("= "):
+            out.append(("|".join(forms), line[2:].replace("\\n", "\n")))
+            forms = []
+    return out
+
+
+def groups(name):
+    """The paragraphs of a file in talk/, each one grammar."""
+    text = (TALK / f"{name}.txt").read_text().split("\n\n", 1)[1]
+    return ["|".join(group.split("\n")) for group in text.strip().split("\n\n")]
+
 
 
 @functools.lru_cache(None)

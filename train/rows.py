@@ -45,7 +45,8 @@ SKILLS = {
     "notes_16000": (0.90, "... 16,000"),
     "notes_60000": (0.90, "... 60,000"),
 }
-AS_BEFORE = [s for s, (_, what) in SKILLS.items() if "as before" in what] + ["sum2_think", "call_think", "result_think", "recall_1500", "recall_4000", "recall_6000"]
+AS_BEFORE = [s for s, (_, what) in SKILLS.items() if "as before" in what
+             ] + ["sum2_think", "call_think", "result_think", "recall_1500", "recall_4000", "recall_6000"]
 SYSTEMS = ["", "You are a helpful assistant", "You are a helpful assistant.", "Be helpful.", "Answer well."]
 THINKS = "_think"
 
@@ -67,6 +68,7 @@ def values_of(text):
                 walk(v)
         else:
             out.append(x if isinstance(x, str) else json.dumps(x))
+
     walk(data)
     return out
 
@@ -96,16 +98,23 @@ def draw(skill, dice):
                 a, b = max(a, b), min(a, b)
             if sums.held_out(a, op, b):
                 break
-        question = dice.choice(["What is {}?", "Compute {}.", "{} = ?", "How much is {}?", "Calculate {}", "What is {}", "Tell me {}.", "{}", "Please compute {}.", "Can you calculate {}?"]).format(dice.choice([f"{a} {op} {b}", f"{a}{op}{b}", f"{a} {'plus' if op == '+' else 'minus'} {b}"]))
+        question = dice.choice([
+            "What is {}?", "Compute {}.", "{} = ?", "How much is {}?", "Calculate {}", "What is {}", "Tell me {}.", "{}",
+            "Please compute {}.", "Can you calculate {}?"
+        ]).format(dice.choice([f"{a} {op} {b}", f"{a}{op}{b}", f"{a} {'plus' if op == '+' else 'minus'} {b}"]))
         value = a + b if op == "+" else a - b
-        return made(system, [toolbox.user(question), toolbox.assistant(f"{a} {op} {b} = {value}.", sums.reasoning(a, op, b))], must=[f"= {value}."])
+        return made(system, [toolbox.user(question),
+                             toolbox.assistant(f"{a} {op} {b} = {value}.", sums.reasoning(a, op, b))],
+                    must=[f"= {value}."])
     if kind == "sum3":
         question, reason, answer, value = sums.task(dice, True)
         return made(system, [toolbox.user(question), toolbox.assistant(answer, reason)], must=[f"= {value}"])
     if kind in ("call", "result"):
         tools = tasks.make_tools(dice)
         turns, _, result = tasks.tool_turns(dice, tools)
-        return made(dice.choice(tasks.SYSTEMS), turns[:2] if kind == "call" else turns, [t for t, _ in tools], must=values_of(result) if kind == "result" else ())
+        return made(dice.choice(tasks.SYSTEMS),
+                    turns[:2] if kind == "call" else turns, [t for t, _ in tools],
+                    must=values_of(result) if kind == "result" else ())
     if kind in ("unseen", "many", "several", "retry", "answer", "none"):
         kit = toolbox.kit(dice, dice.randrange(30, 41) if kind == "many" else dice.randrange(4, 13), True)
         tools, tool = [t.schema for t in kit], dice.choice(kit)
@@ -118,7 +127,12 @@ def draw(skill, dice):
         if kind == "answer":
             turns = toolbox.one_call(dice, tool)
             text = turns[2]["text"]
-            return made(system, turns[:4], tools, must=[turns[3]["text"].rstrip(".").split(": ", 1)[-1]] if ": " in turns[3]["text"] and text else ["Done"] if text in ("ok", "OK", "done", "success", "true", "Success.", '{"ok": true}', "") else [turns[3]["text"]])
+            return made(system,
+                        turns[:4],
+                        tools,
+                        must=[turns[3]["text"].rstrip(".").split(": ", 1)[-1]] if ": " in turns[3]["text"] and text else
+                        ["Done"] if text in ("ok", "OK", "done", "success", "true", "Success.", '{"ok": true}',
+                                             "") else [turns[3]["text"]])
         return made(system, toolbox.one_call(dice, tool)[:2], tools)
     if kind == "agent":
         tools, turns, _, _ = agents.work(dice, True)
@@ -131,7 +145,8 @@ def draw(skill, dice):
         return made(system, turns, form=form, must=[turns[-1]["text"]])
     if kind == "own":
         tell, ask, _ = reading.own(dice, True)
-        between = [toolbox.user("What is 3 + 4?"), toolbox.assistant("3 + 4 = 7.", "ones 3 + 4 = 7; together 7.")] if dice.random() < 0.5 else []
+        between = [toolbox.user("What is 3 + 4?"),
+                   toolbox.assistant("3 + 4 = 7.", "ones 3 + 4 = 7; together 7.")] if dice.random() < 0.5 else []
         turns = tell + between + ask
         return made(system, turns, must=[turns[-1]["text"].rsplit(" is ", 1)[1].rstrip(".")])
     n = int(skill.split("_")[1])

@@ -9,15 +9,18 @@ import pathlib
 
 import regex
 
-SPECIALS = ["<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<\uff5cUser\uff5c>",
-            "<\uff5cAssistant\uff5c>", "<think>", "</think>", "\uff5cDSML\uff5c", "<\uff5clatest_reminder\uff5c>",
-            "<\uff5cSystem\uff5c>"]
+SPECIALS = [
+    "<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<\uff5cUser\uff5c>",
+    "<\uff5cAssistant\uff5c>", "<think>", "</think>", "\uff5cDSML\uff5c", "<\uff5clatest_reminder\uff5c>", "<\uff5cSystem\uff5c>"
+]
 BOS, EOS, USER, ASSISTANT, THINK, END_THINK, DSML = range(7)
 
-PASSES = [regex.compile(r"\p{N}{1,3}"),
-          regex.compile(r"[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+"),
-          regex.compile(r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
-                        r"""| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""")]
+PASSES = [
+    regex.compile(r"\p{N}{1,3}"),
+    regex.compile(r"[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+"),
+    regex.compile(r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+                  r"""| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""")
+]
 
 
 def split(text):
@@ -98,6 +101,7 @@ def train(texts, n_merges):
 
 
 class Tokenizer:
+
     def __init__(self, merges, n_vocab):
         self.merges = [tuple(m) for m in merges]
         self.tokens = SPECIALS + SYMBOLS + ["".join(m) for m in self.merges]
@@ -109,8 +113,9 @@ class Tokenizer:
         self.ids = {t: i for i, t in enumerate(self.tokens)}
         self.rank = {m: i for i, m in enumerate(self.merges)}
         self.cache = {}
-        self.bytes_of = [t.encode() if k == 3 or k == 5 else bytes(SYMBOLS.index(c) for c in t)
-                         for t, k in zip(self.tokens, self.kinds)]
+        self.bytes_of = [
+            t.encode() if k == 3 or k == 5 else bytes(SYMBOLS.index(c) for c in t) for t, k in zip(self.tokens, self.kinds)
+        ]
 
     @classmethod
     def load(cls, path):
@@ -118,8 +123,8 @@ class Tokenizer:
         return cls(data["merges"], data["n_vocab"])
 
     def save(self, path):
-        pathlib.Path(path).write_text(json.dumps({"n_vocab": len(self.tokens), "merges": self.merges},
-                                                 ensure_ascii=False, indent=0))
+        pathlib.Path(path).write_text(json.dumps({"n_vocab": len(self.tokens), "merges": self.merges}, ensure_ascii=False,
+                                                 indent=0))
 
     def piece(self, text):
         if text in self.cache:
@@ -180,6 +185,7 @@ TOOLS_TAIL = "\n\nYou MUST strictly follow the above defined tool name and param
 
 def call_parts(calls):
     """The tool block as alternating text and the control token (None)."""
+
     def tag(text):
         before, after = text.split("{D}", 1)
         return [before, None, after]
@@ -189,7 +195,10 @@ def call_parts(calls):
         out += tag(("\n" if i else "") + "<{D}invoke name=\"") + [name + '">\n']
         for k, (key, value) in enumerate(arguments.items()):
             is_text = isinstance(value, str)
-            out += tag(("\n" if k else "") + "<{D}parameter name=\"") + [key + '" string="' + ("true" if is_text else "false") + '">' + (value if is_text else json.dumps(value, ensure_ascii=False))]
+            out += tag(("\n" if k else "") + "<{D}parameter name=\"") + [
+                key + '" string="' + ("true" if is_text else "false") + '">' +
+                (value if is_text else json.dumps(value, ensure_ascii=False))
+            ]
             out += tag("</{D}parameter>")
         out += tag("\n</{D}invoke>")
     return out + tag("\n</{D}tool_calls>")
@@ -258,10 +267,11 @@ def render(tok, system, tools, turns, think, form=None, effort=None):
     if effort == "max":
         add(tok.encode(EFFORT_MAX), 0)
     add(system_block(tok, system, tools, form), 0)
-    said = []   # blocks of one user turn
+    said = []  # blocks of one user turn
     for i, turn in enumerate(turns):
         if turn["role"] != "assistant":
-            said.append(turn["text"] if turn["role"] == "user" else "<tool_result>" + turn["text"].replace("</tool_result>", "&lt;/tool_result>") + "</tool_result>")
+            said.append(turn["text"] if turn["role"] == "user" else "<tool_result>" +
+                        turn["text"].replace("</tool_result>", "&lt;/tool_result>") + "</tool_result>")
             if i + 1 == len(turns) or turns[i + 1]["role"] == "assistant":
                 add([USER] + tok.encode("\n\n".join(said)), 0)
                 said = []

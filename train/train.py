@@ -35,15 +35,15 @@ import mixture
 import network
 import rows
 import tokenizer
-import toolbox
+import toolwords
 
 HERE = pathlib.Path(__file__).parent
 PART = 14 << 20
 SHAPES = {"short": (8, 4096), "mid": (2, 16384), "long": (1, 65536)}  # rows of a step on one GPU, and their length
 TINY = {"short": (2, 512), "mid": (1, 1024), "long": (1, 2048)}
 
-
 # ------------------------------------------------------------------ data
+
 
 def render(tok, dice, kind, room):
     """(ids, weights) of one conversation; weight 2: plain text, learned with less weight."""
@@ -75,7 +75,7 @@ def packed_row(tok, dice, length, seen):
             i, w = render(tok, dice, kind, room)
             if len(i) <= left + 1 or kind in ("chat", "text"):
                 break
-            room = int(room * 0.7)   # it did not fit: another one, for less room
+            room = int(room * 0.7)  # it did not fit: another one, for less room
         seen[kind] = seen.get(kind, 0) + len(i)
         seen["all"] += len(i)
         ids += i
@@ -98,7 +98,6 @@ def item(tok, skill, seed):
     think = (lambda i: "yes") if skill.endswith("think") else (lambda i: "no")
     args = it["system"], it["tools"], it["turns"]
     ids, weights = tokenizer.render(tok, *args, think, it["form"])
-    last = len(it["turns"]) - 1
     before = max(i for i, t in enumerate(ids) if t == tokenizer.ASSISTANT)
     return ids, [0] * before + weights[before:]
 
@@ -106,23 +105,33 @@ def item(tok, skill, seed):
 def first_minute(tok, seed):
     dice = random.Random(f"minute/{seed}")
     question, answer = minute.question(dice)
-    ids, weights = tokenizer.render(tok, dice.choice(mixture.SYSTEMS), [], [mixture.user(question), mixture.assistant(answer)], lambda i: "no")
+    ids, weights = tokenizer.render(tok, dice.choice(mixture.SYSTEMS), [],
+                                    [mixture.user(question), mixture.assistant(answer)], lambda i: "no")
     return ids, weights
 
 
-TEACHER = ["sum2", "sum3", "sum3_think", "call", "result", "unseen", "unseen_think", "many", "none", "several", "retry", "answer", "agent",
-           "agent_long", "schema", "own", "recall_500", "recall_1500", "recall_6000", "notes_2000", "notes_6000"]
+TEACHER = [
+    "sum2", "sum3", "sum3_think", "call", "result", "unseen", "unseen_think", "many", "none", "several", "retry", "answer", "agent",
+    "agent_long", "schema", "own", "recall_500", "recall_1500", "recall_6000", "notes_2000", "notes_6000"
+]
 
 
 def evaluation_items(out, n):
     tok = tokenizer.Tokenizer.load(HERE / "vocabulary.json")
-    items = {s: [item(tok, s, 777000 + i) for i in range(n if s not in ("many", "agent_long", "recall_6000", "notes_6000") else max(1, n // 2))] for s in TEACHER}
+    items = {
+        s: [
+            item(tok, s, 777000 + i)
+            for i in range(n if s not in ("many", "agent_long", "recall_6000", "notes_6000") else max(1, n // 2))
+        ]
+        for s in TEACHER
+    }
     items["minute"] = [first_minute(tok, 777000 + i) for i in range(n * 3)]
     items["notes_60000"] = [item(tok, "notes_60000", 777000 + i) for i in range(max(1, n // 4))]
     out.put(items)
 
 
 # ------------------------------------------------------------------ optimiser
+
 
 class Muon:
     """Momentum, orthogonalised (Newton-Schulz), for matrices; equal shapes go through together. The update is scaled to
@@ -165,6 +174,7 @@ def is_matrix(name, p):
 
 # ------------------------------------------------------------------ state on disk
 
+
 class Saver:
     """Writes the state from a thread, from copies in the host's memory; a save is skipped while the one before is under way."""
 
@@ -181,7 +191,11 @@ class Saver:
         host = lambda d: {k: v.detach().cpu().clone() for k, v in d.items()}
         data = {"model": host(net.state_dict()), "muon": host(muon.momentum), "progress": dict(progress), "config": asdict(net.c)}
         state = adam.state_dict()
-        data["adam"] = {"state": {i: {k: v.cpu().clone() for k, v in s.items()} for i, s in state["state"].items()}, "param_groups": state["param_groups"]}
+        data["adam"] = {
+            "state": {i: {k: v.cpu().clone()
+                          for k, v in s.items()}
+                      for i, s in state["state"].items()}, "param_groups": state["param_groups"]
+        }
         self.thread = threading.Thread(target=self.write, args=(data, net.c))
         self.thread.start()
         if wait:
@@ -193,7 +207,9 @@ class Saver:
         os.replace(str(path) + ".new", path)
         if not self.out:
             return
-        file = export.whole(c, self.tok, {k: v.float().numpy() if v.is_floating_point() else v.numpy() for k, v in data["model"].items()})
+        file = export.whole(c, self.tok,
+                            {k: v.float().numpy() if v.is_floating_point() else v.numpy()
+                             for k, v in data["model"].items()})
         for i in range(0, len(file), PART):
             path = pathlib.Path(self.out) / f"ds4-mini.gguf.{i // PART}"
             path.with_suffix(".new").write_bytes(file[i:i + PART])
@@ -221,6 +237,7 @@ def load(directory):
 
 
 # ------------------------------------------------------------------ evaluation
+
 
 @torch.no_grad()
 def evaluate(net, items, device, autocast):
@@ -254,6 +271,7 @@ def evaluate(net, items, device, autocast):
 
 
 # ------------------------------------------------------------------ the loop
+
 
 def cross_entropy(h, output, wanted, weights):
     """(weighted sum, hits where the model speaks) over [N, d]."""
@@ -315,13 +333,16 @@ def main():
         lexicon = found.pop("lexicon", None)
         if lexicon:
             minute.LEXICON = minute.Lexicon(**json.loads(lexicon[0]))
-            toolbox.NOUNS[:] = minute.LEXICON.nouns
+            toolwords.NOUNS[:] = minute.LEXICON.nouns
         agents.CORPUS.update(found)
     shapes = TINY if args.tiny else SHAPES
     queues = {k: mp.Queue(16) for k in shapes}
     items_queue = mp.Queue()
-    seed = int(time.time() * 1000) % 10 ** 9 * 1000 + rank * 500
-    per = {"short": max(1, args.workers * 9 // 13), "mid": max(1, args.workers * 3 // 13) if args.mid_every else 0, "long": 1 if args.long_every else 0}
+    seed = int(time.time() * 1000) % 10**9 * 1000 + rank * 500
+    per = {
+        "short": max(1, args.workers * 9 // 13), "mid": max(1, args.workers * 3 // 13) if args.mid_every else 0, "long":
+        1 if args.long_every else 0
+    }
     jobs = [(feed, (seed + i * 7 + j, queues[k], shapes[k])) for j, k in enumerate(shapes) for i in range(per[k])]
     if rank == 0:
         jobs.append((evaluation_items, (items_queue, 2 if args.tiny else args.eval_n)))
@@ -352,8 +373,12 @@ def main():
             muon.momentum = {k: v.to(device) for k, v in data["muon"].items()}
             adam.load_state_dict(data["adam"])
     if rank == 0:
-        print(sum(p.numel() for p in net.parameters()), "parameters; progress", progress, f"{time.time() - begun:.0f} s", flush=True)
-    rewarm = progress["step"] if data and "muon" not in data else -10 ** 9
+        print(sum(p.numel() for p in net.parameters()),
+              "parameters; progress",
+              progress,
+              f"{time.time() - begun:.0f} s",
+              flush=True)
+    rewarm = progress["step"] if data and "muon" not in data else -10**9
     fast = cuda and not args.eager
     if fast:
         torch._dynamo.config.recompile_limit = 64
@@ -369,10 +394,16 @@ def main():
         weights = torch.tensor([side, 1.0, 0.4], device=device)[code][:, 1:]
         T = ids.shape[1] - 1
         long = T > 20000 and not args.tiny
-        picks = torch.randint(0, T, (min(T, 256 if T < 10000 else 512),), device=device).sort().values
+        picks = torch.randint(0, T, (min(T, 256 if T < 10000 else 512), ), device=device).sort().values
         with autocast():
-            h, drafted, index_loss, loads = net(ids[:, :-1], official=True, index_on=True, checkpoint=long or args.tiny and T > 1000, picks=picks,
-                                                following=None if T > 10000 else ids[:, 1:].contiguous(), flex=cuda and T > 4096, fast=fast)
+            h, drafted, index_loss, loads = net(ids[:, :-1],
+                                                official=True,
+                                                index_on=True,
+                                                checkpoint=long or args.tiny and T > 1000,
+                                                picks=picks,
+                                                following=None if T > 10000 else ids[:, 1:].contiguous(),
+                                                flex=cuda and T > 4096,
+                                                fast=fast)
             loss, hits = losses(h.flatten(0, 1), net.output, ids[:, 1:].flatten(), weights.flatten())
             total = loss / total_weight + 0.05 * index_loss
             if drafted is not None:
@@ -394,8 +425,16 @@ def main():
         if items is None:
             items = items_queue.get()
         t = time.time()
-        scores = evaluate(net, {k: v for k, v in items.items() if full or k not in ("notes_60000", "agent_long", "notes_6000", "recall_6000")}, device, autocast)
-        print("EVAL", progress["step"], json.dumps({k: round(v, 3) for k, v in scores.items()}), f"{time.time() - t:.1f} s", flush=True)
+        scores = evaluate(
+            net, {k: v
+                  for k, v in items.items() if full or k not in ("notes_60000", "agent_long", "notes_6000", "recall_6000")}, device,
+            autocast)
+        print("EVAL",
+              progress["step"],
+              json.dumps({k: round(v, 3)
+                          for k, v in scores.items()}),
+              f"{time.time() - t:.1f} s",
+              flush=True)
 
     while True:
         now = time.time()
@@ -445,10 +484,13 @@ def main():
         progress["seconds"] = offset + now - start
         if rank == 0 and (now - last_print > 10 or step < 5):
             n = float(log["n"])
-            print(f"{now - begun:5.0f}s step {progress['step']} {kind} loss {float(log['loss']) / n:.4f} acc {float(log['hits']) / max(1.0, float(log['count'])):.4f} "
-                  f"index {float(log['index']) / n:.2f} lr {lr:.5f} {(progress['tokens'] - last_tokens) / (now - last_print) / 1e3:.0f}k tok/s queues "
-                  + " ".join(str(q.qsize()) for q in queues.values()) + f" again {again} load {float(loads[1:].max() / loads[1:].mean()):.2f}"
-                  + (f" mem {torch.cuda.max_memory_allocated() / 2**30:.0f}G" if cuda else ""), flush=True)
+            print(
+                f"{now - begun:5.0f}s step {progress['step']} {kind} loss {float(log['loss']) / n:.4f} acc {float(log['hits']) / max(1.0, float(log['count'])):.4f} "
+                f"index {float(log['index']) / n:.2f} lr {lr:.5f} {(progress['tokens'] - last_tokens) / (now - last_print) / 1e3:.0f}k tok/s queues "
+                + " ".join(str(q.qsize())
+                           for q in queues.values()) + f" again {again} load {float(loads[1:].max() / loads[1:].mean()):.2f}" +
+                (f" mem {torch.cuda.max_memory_allocated() / 2**30:.0f}G" if cuda else ""),
+                flush=True)
             last_print, last_tokens, log = now, progress["tokens"], {}
         if rank == 0 and now - last_eval > args.eval_every:
             run_evaluation()
