@@ -37,7 +37,7 @@ def metadata(c, tok):
                        ("expert_used_count", c.n_used), ("expert_shared_count", 1),
                        ("expert_feed_forward_length", c.n_ff), ("expert_gating_func", 4), ("hash_layer_count", c.n_hash),
                        ("hyper_connection.count", c.n_hc), ("hyper_connection.sinkhorn_iterations", c.sinkhorn),
-                       ("nextn_predict_layers", 0)]:
+                       ("nextn_predict_layers", c.n_mtp)]:
         out.append(entry(A + key, U32, value))
     for key, value in [("head_count", c.n_head), ("head_count_kv", 1), ("key_length", c.head_dim),
                        ("value_length", c.head_dim), ("q_lora_rank", c.q_lora), ("output_lora_rank", c.o_lora),
@@ -49,6 +49,11 @@ def metadata(c, tok):
                        (A + "rope.freq_base", c.rope_base), (A + "expert_weights_scale", c.route_scale),
                        (A + "hyper_connection.epsilon", c.hc_eps)]:
         out.append(entry(key, F32, value))
+    if c.yarn_factor > 1:
+        out += [entry(A + "rope.scaling.type", STR, "yarn"), entry(A + "rope.scaling.factor", F32, c.yarn_factor),
+                entry(A + "rope.scaling.original_context_length", U32, c.yarn_original),
+                entry(A + "rope.scaling.yarn_beta_fast", F32, c.yarn_fast),
+                entry(A + "rope.scaling.yarn_beta_slow", F32, c.yarn_slow)]
     out += [entry(A + "expert_weights_norm", BOOL, True), entry(E + "compress_ratios", ARR, c.ratios, I32),
             entry(A + "swiglu_clamp_exp", ARR, [c.swiglu_limit] * c.n_layer, F32),
             entry("tokenizer.ggml.model", STR, "gpt2"), entry("tokenizer.ggml.pre", STR, "joyai-llm"),
@@ -59,40 +64,51 @@ def metadata(c, tok):
     return out
 
 
+def head(p, b, sd):
+    return [(p + "fn.weight", sd[b + "fn"], T_F16), (p + "base.weight", sd[b + "base"], T_F32),
+            (p + "scale.weight", sd[b + "scale"], T_F32)]
+
+
+def layer(c, sd, p, b, ratio, hashed):
+    out = []
+    for site in ("attn", "ffn"):
+        out += head(p + f"hc_{site}_", b + f"hc_{site}.", sd)
+    a = b + "attn."
+    out += [(p + "attn_norm.weight", sd[b + "attn_norm"], T_F32), (p + "attn_q_a.weight", sd[a + "q_a.weight"], T_Q8_0),
+            (p + "attn_q_a_norm.weight", sd[a + "q_a_norm"], T_F32), (p + "attn_q_b.weight", sd[a + "q_b.weight"], T_Q8_0),
+            (p + "attn_kv.weight", sd[a + "kv.weight"], T_Q8_0), (p + "attn_kv_a_norm.weight", sd[a + "kv_norm"], T_F32),
+            (p + "attn_sinks.weight", sd[a + "sinks"], T_F32),
+            (p + "attn_output_a.weight", sd[a + "o_a"].reshape(c.o_groups * c.o_lora, -1), T_Q8_0),
+            (p + "attn_output_b.weight", sd[a + "o_b.weight"], T_Q8_0)]
+    pairs = ([("attn_compressor_", "compressor.")] if ratio else []) + \
+            ([("indexer_compressor_", "idx_compressor.")] if ratio == 4 else [])
+    for name, key in pairs:
+        out += [(p + name + "kv.weight", sd[a + key + "kv.weight"], T_Q8_0),
+                (p + name + "gate.weight", sd[a + key + "gate.weight"], T_Q8_0),
+                (p + name + "ape.weight", sd[a + key + "ape"], T_F16), (p + name + "norm.weight", sd[a + key + "norm"], T_F32)]
+    if ratio == 4:
+        out += [(p + "indexer.attn_q_b.weight", sd[a + "idx_q_b.weight"], T_Q8_0),
+                (p + "indexer.proj.weight", sd[a + "idx_proj.weight"], T_F16)]
+    e = b + "moe."
+    out += [(p + "ffn_norm.weight", sd[b + "ffn_norm"], T_F32), (p + "ffn_gate_inp.weight", sd[e + "router"], T_F16)]
+    out += [(p + "ffn_gate_tid2eid.weight", sd[e + "table"], T_I32)] if hashed else [(p + "exp_probs_b.bias", sd[e + "bias"], T_F32)]
+    return out + [(p + "ffn_gate_exps.weight", sd[e + "gate"], T_Q8_0), (p + "ffn_up_exps.weight", sd[e + "up"], T_Q8_0),
+                  (p + "ffn_down_exps.weight", sd[e + "down"], T_Q8_0), (p + "ffn_gate_shexp.weight", sd[e + "s_gate"], T_Q8_0),
+                  (p + "ffn_up_shexp.weight", sd[e + "s_up"], T_Q8_0), (p + "ffn_down_shexp.weight", sd[e + "s_down"], T_Q8_0)]
+
+
 def tensors(c, sd):
     """(GGUF name, array, type) in file order. sd: the state dict as float32 arrays."""
-    out = [("token_embd.weight", sd["embed"], T_Q8_0), ("output_norm.weight", sd["norm"], T_F32),
-           ("output.weight", sd["output"], T_Q8_0), ("output_hc_fn.weight", sd["hc_fn"], T_F16),
-           ("output_hc_base.weight", sd["hc_base"], T_F32), ("output_hc_scale.weight", sd["hc_scale"], T_F32)]
+    out = [("token_embd.weight", sd["embed"], T_Q8_0), ("output_norm.weight", sd["head.norm"], T_F32),
+           ("output.weight", sd["output"], T_Q8_0)] + head("output_hc_", "head.", sd)
     for i, ratio in enumerate(c.ratios):
-        p, b = f"blk.{i}.", f"blocks.{i}."
-        for site in ("attn", "ffn"):
-            h = b + f"hc_{site}."
-            out += [(p + f"hc_{site}_fn.weight", sd[h + "fn"], T_F16), (p + f"hc_{site}_base.weight", sd[h + "base"], T_F32),
-                    (p + f"hc_{site}_scale.weight", sd[h + "scale"], T_F32)]
-        a = b + "attn."
-        out += [(p + "attn_norm.weight", sd[b + "attn_norm"], T_F32), (p + "attn_q_a.weight", sd[a + "q_a.weight"], T_Q8_0),
-                (p + "attn_q_a_norm.weight", sd[a + "q_a_norm"], T_F32), (p + "attn_q_b.weight", sd[a + "q_b.weight"], T_Q8_0),
-                (p + "attn_kv.weight", sd[a + "kv.weight"], T_Q8_0), (p + "attn_kv_a_norm.weight", sd[a + "kv_norm"], T_F32),
-                (p + "attn_sinks.weight", sd[a + "sinks"], T_F32),
-                (p + "attn_output_a.weight", sd[a + "o_a"].reshape(c.o_groups * c.o_lora, -1), T_Q8_0),
-                (p + "attn_output_b.weight", sd[a + "o_b.weight"], T_Q8_0)]
-        pairs = ([("attn_compressor_", "compressor.")] if ratio else []) + \
-                ([("indexer_compressor_", "idx_compressor.")] if ratio == 4 else [])
-        for name, key in pairs:
-            out += [(p + name + "kv.weight", sd[a + key + "kv.weight"], T_Q8_0),
-                    (p + name + "gate.weight", sd[a + key + "gate.weight"], T_Q8_0),
-                    (p + name + "ape.weight", sd[a + key + "ape"], T_F16), (p + name + "norm.weight", sd[a + key + "norm"], T_F32)]
-        if ratio == 4:
-            out += [(p + "indexer.attn_q_b.weight", sd[a + "idx_q_b.weight"], T_Q8_0),
-                    (p + "indexer.proj.weight", sd[a + "idx_proj.weight"], T_F16)]
-        e = b + "moe."
-        out += [(p + "ffn_norm.weight", sd[b + "ffn_norm"], T_F32), (p + "ffn_gate_inp.weight", sd[e + "router"], T_F16)]
-        out += [(p + "ffn_gate_tid2eid.weight", sd[e + "table"], T_I32)] if i < c.n_hash else \
-               [(p + "exp_probs_b.bias", sd[e + "bias"], T_F32)]
-        out += [(p + "ffn_gate_exps.weight", sd[e + "gate"], T_Q8_0), (p + "ffn_up_exps.weight", sd[e + "up"], T_Q8_0),
-                (p + "ffn_down_exps.weight", sd[e + "down"], T_Q8_0), (p + "ffn_gate_shexp.weight", sd[e + "s_gate"], T_Q8_0),
-                (p + "ffn_up_shexp.weight", sd[e + "s_up"], T_Q8_0), (p + "ffn_down_shexp.weight", sd[e + "s_down"], T_Q8_0)]
+        out += layer(c, sd, f"blk.{i}.", f"blocks.{i}.", ratio, i < c.n_hash)
+    if c.n_mtp:
+        p, b = "mtp.0.", "draft."
+        out += layer(c, sd, p, b + "block.", 0, False)
+        out += [(p + "e_proj.weight", sd[b + "e_proj.weight"], T_Q8_0), (p + "h_proj.weight", sd[b + "h_proj.weight"], T_Q8_0),
+                (p + "enorm.weight", sd[b + "enorm"], T_F32), (p + "hnorm.weight", sd[b + "hnorm"], T_F32),
+                (p + "norm.weight", sd[b + "head.norm"], T_F32)] + head(p + "hc_head_", b + "head.", sd)
     return out
 
 
@@ -113,7 +129,8 @@ def encode(x, kind):
     return np.ascontiguousarray(x).astype(PLAIN[kind]).tobytes()
 
 
-def write(path, c, tok, sd, align=32):
+def whole(c, tok, sd, align=32):
+    """The file's bytes."""
     meta, items = metadata(c, tok), tensors(c, sd)
     head = b"GGUF" + struct.pack("<IQQ", 3, len(items), len(meta)) + b"".join(meta)
     blobs, offset = [], 0
@@ -123,8 +140,12 @@ def write(path, c, tok, sd, align=32):
         head += struct.pack("<IQ", kind, offset)
         offset += -(-len(blob) // align) * align
         blobs.append(blob + b"\0" * (-len(blob) % align))
+    return head + b"\0" * (-len(head) % align) + b"".join(blobs)
+
+
+def write(path, c, tok, sd):
     with open(path, "wb") as f:
-        f.write(head + b"\0" * (-len(head) % align) + b"".join(blobs))
+        f.write(whole(c, tok, sd))
 
 
 def parse(data):
@@ -186,8 +207,12 @@ def load(path):
     import network
     import train
     data = train.load(path)
+    if data is None:
+        raise SystemExit(f"{path}: no state")
+    if str(path).endswith(".gguf") or "config" not in data:
+        return network.Config(), {k: v.numpy() for k, v in data["model"].items()}
     sd = {k: v.float().numpy() if v.is_floating_point() else v.numpy() for k, v in data["model"].items()}
-    return network.Config(**dict(data["config"], n_ctx=network.Config.n_ctx)), sd  # the context that was trained
+    return network.Config(**data["config"]), sd
 
 
 def main():

@@ -1,4 +1,6 @@
-"""Small talk and questions about ds4: (questions, answers); the first answer of a row is the one that is taught."""
+"""Small talk as the published model learned it: the row `talk` of its scores. The model that comes next knows minute.py instead,
+and this file goes with the old one."""
+import zlib
 
 ROWS = [
     (["Hi", "Hello", "Hello!", "Hi there", "Hey", "Good day", "Hello there!"],
@@ -76,3 +78,24 @@ ROWS = [
      ["In a mixture of experts each token is handled by a few small networks chosen by a router."]),
     (["What is a token?"], ["A token is a piece of text that the model reads or writes at once."]),
 ]
+
+BEFORE = ["Hello! ", "Hi, ", "One question: ", "I have a question. ", "Please tell me: ", "Tell me, ", "By the way, ", "So, ",
+          "ds4-mini, ", "Hey! ", "Now: ", "OK. "]
+AFTER = [" Thanks!", " Please answer.", " Please.", " I want to know."]
+
+
+def talk_question(dice):
+    """(question, answer, held out)"""
+    questions, answers = dice.choice(ROWS)
+    plain = dice.choice(questions)
+    text = plain
+    if dice.random() < 0.2:
+        text = text.lower()
+    if dice.random() < 0.15:
+        text = text.rstrip("?!.")
+    if len(plain.split()) > 2:
+        if dice.random() < 0.4:
+            text = dice.choice(BEFORE) + text
+        if dice.random() < 0.2:
+            text += dice.choice(AFTER)
+    return text, answers[0], text != plain and zlib.crc32(text.encode()) % 8 == 0

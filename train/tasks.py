@@ -8,18 +8,10 @@ Everything is drawn from the random.Random that is passed in. What `held_out` ma
 ten, and one decorated small-talk question in eight; names, values and filler are new with every seed anyway.
 Standard library only."""
 import json
-import zlib
 
-import smalltalk
+import toolbox
 import words
-
-
-def user(text):
-    return {"role": "user", "text": text}
-
-
-def assistant(text="", reasoning="", calls=()):
-    return {"role": "assistant", "text": text, "reasoning": reasoning, "calls": list(calls)}
+from toolbox import assistant, user
 
 
 def until(make, wanted):
@@ -28,71 +20,6 @@ def until(make, wanted):
         drawn = make()
         if wanted(drawn):
             return drawn
-
-
-# ------------------------------------------------------------------ (a) small talk
-
-BEFORE = ["Hello! ", "Hi, ", "One question: ", "I have a question. ", "Please tell me: ", "Tell me, ", "By the way, ", "So, ",
-          "ds4-mini, ", "Hey! ", "Now: ", "OK. "]
-AFTER = [" Thanks!", " Please answer.", " Please.", " I want to know."]
-
-
-def talk_question(dice):
-    """(question, answer, held out)"""
-    questions, answers = dice.choice(smalltalk.ROWS)
-    plain = dice.choice(questions)
-    text = plain
-    if dice.random() < 0.2:
-        text = text.lower()
-    if dice.random() < 0.15:
-        text = text.rstrip("?!.")
-    if len(plain.split()) > 2:
-        if dice.random() < 0.4:
-            text = dice.choice(BEFORE) + text
-        if dice.random() < 0.2:
-            text += dice.choice(AFTER)
-    return text, answers[0], text != plain and zlib.crc32(text.encode()) % 8 == 0
-
-
-def talk(dice, held_out=False):
-    question, answer, _ = until(lambda: talk_question(dice), lambda q: q[2] == held_out)
-    return [user(question), assistant(answer, "This is small talk. I answer briefly.")]
-
-
-# ------------------------------------------------------------------ (b) arithmetic
-
-SUM_FORMS = ["What is {}?", "Compute {}.", "{} = ?", "How much is {}?", "Calculate {}", "What is {}", "Tell me {}.", "{}",
-             "Please compute {}.", "Can you calculate {}?"]
-SPOKEN = {"+": "plus", "-": "minus"}
-
-
-def sum_reasoning(a, op, b):
-    """The steps a child would write down."""
-    (a1, a0), (b1, b0) = divmod(a, 10), divmod(b, 10)
-    if op == "+":
-        carry, low = divmod(a0 + b0, 10)
-        return (f"Ones: {a0} + {b0} = {a0 + b0}, write {low}, carry {carry}. "
-                f"Tens: {a1} + {b1} + {carry} = {a1 + b1 + carry}. So {a + b}.")
-    borrow = int(a0 < b0)
-    return (f"Ones: {a0 + 10 * borrow} - {b0} = {a0 + 10 * borrow - b0}, borrow {borrow}. "
-            f"Tens: {a1} - {b1} - {borrow} = {a1 - b1 - borrow}. So {a - b}.")
-
-
-def sum_held_out(a, op, b):
-    return zlib.crc32(f"{a}{op}{b}".encode()) % 10 == 0
-
-
-def draw_sum(dice):
-    a, b, op = dice.randrange(10, 100), dice.randrange(10, 100), dice.choice("+-")
-    return (max(a, b), op, min(a, b)) if op == "-" else (a, op, b)
-
-
-def arithmetic(dice, held_out=False):
-    """(turns, result)"""
-    a, op, b = until(lambda: draw_sum(dice), lambda s: sum_held_out(*s) == held_out)
-    result = a + b if op == "+" else a - b
-    written = dice.choice([f"{a} {op} {b}"] * 3 + [f"{a}{op}{b}", f"{a} {SPOKEN[op]} {b}"])
-    return [user(dice.choice(SUM_FORMS).format(written)), assistant(f"{a} {op} {b} = {result}.", sum_reasoning(a, op, b))], result
 
 
 # ------------------------------------------------------------------ (c), (d) tools
@@ -208,13 +135,13 @@ def tool_turns(dice, tools):
     turns = [user(request[0].upper() + request[1:]),
              assistant("", f"The user wants the {topic}. I call {tool['name']}.", [(tool["name"], arguments)]),
              {"role": "tool", "text": result},
-             assistant(f"The {topic} is: {result}", f"The tool says: {result}")]
+             assistant(f"The {topic}: {toolbox.listed(json.loads(result))}." if result[0] == "{" else f"The {topic} is: {result}", f"The tool says: {result}")]
     return turns, (tool["name"], arguments), result
 
 
 # ------------------------------------------------------------------ (e) recall
 
-FACTS = [("The code word for {} is {}.", "What is the code word for {}?", "The code word for {} is {}."),
+FACTS = [("The code word for {} is {}.", "What is the code word for {}?", "The code word of {} is {}."),
          ("Remember: the locker number of {} is {}.", "What is the locker number of {}?", "The locker number of {} is {}."),
          ("Note that the password of {} is {}.", "What is the password of {}?", "The password of {} is {}."),
          ("The key of {} is {}.", "What is the key of {}?", "The key of {} is {}."),
@@ -262,95 +189,11 @@ def recall(dice, n_sentences, n_facts, n_questions):
         turns += [user(dice.choice(NOTE_OPENINGS) + note), assistant(dice.choice(NOTE_ANSWERS), "The user gives me a text.")]
         turns += recall_turns(asked[0][1], asked[0][2])
     for _, question, answer, _ in asked[1:]:
-        if dice.random() < 0.1:
-            turns += arithmetic(dice)[0] if dice.random() < 0.5 else talk(dice)
         turns += recall_turns(question, answer)
     return system, turns, [f[3] for f in asked]
 
 
-# ------------------------------------------------------------------ whole conversations for training
-
 SYSTEMS = ["", "You are a helpful assistant", "You are helpful.", "You are terse.", "You keep notes.", "You are ds4-mini.",
            "You are a helpful assistant.", "You are a helpful assistant. Answer briefly.", "Be brief.", "S"]
-
-
-def chat_conversation(dice):
-    system, turns, open_facts = dice.choice(SYSTEMS), [], []
-    for _ in range(dice.choice((1, 1, 1, 2, 2, 3, 4, 6))):
-        roll = dice.random()
-        if roll < 0.55:
-            turns += arithmetic(dice)[0]
-        elif roll < 0.85:
-            turns += talk(dice)
-        elif open_facts and roll < 0.94:
-            _, question, answer, _ = dice.choice(open_facts)
-            turns += recall_turns(question, answer)
-        else:
-            open_facts.append(fact(dice))
-            turns += [user(open_facts[-1][0]), assistant(NOTE_ANSWERS[0], "The user gives me a text.")]
-    return system, [], turns
-
-
-def tools_conversation(dice):
-    tools, turns = make_tools(dice), []
-    for _ in range(dice.choice((1, 1, 2, 3, 4, 6, 8))):
-        roll = dice.random()
-        if roll < 0.8:
-            turns += tool_turns(dice, tools)[0]
-        else:
-            turns += arithmetic(dice)[0] if roll < 0.9 else talk(dice)
-    return dice.choice(SYSTEMS), [t for t, _ in tools], turns
-
-
-def recall_conversation(dice, most_sentences):
-    n = int(most_sentences * dice.random() ** 1.3)
-    n_facts = dice.choice((1, 2, 3, 4)) + n // 40
-    system, turns, _ = recall(dice, n, n_facts, dice.randrange(0, 2) + n_facts)
-    tools = [t for t, _ in make_tools(dice)] if dice.random() < 0.05 else []
-    return system, tools, turns
-
-
-def mixed_conversation(dice, n_words):
-    """A long session: tools, notes, sums and talk, in which facts come back much later."""
-    tools = make_tools(dice) if dice.random() < 0.6 else []
-    turns, size, facts = [], 0, []
-    while size < n_words:
-        roll = dice.random()
-        if tools and roll < 0.4:
-            more = tool_turns(dice, tools)[0]
-        elif roll < 0.5:
-            more = arithmetic(dice)[0]
-        elif roll < 0.6:
-            more = talk(dice)
-        elif facts and roll < 0.8:
-            _, question, answer, _ = dice.choice(facts)
-            more = recall_turns(question, answer)
-        else:
-            new = [fact(dice) for _ in range(dice.choice((1, 1, 2, 3)))]
-            facts += new
-            more = [user(dice.choice(NOTE_OPENINGS) + long_note(dice, dice.randrange(0, 60), new)),
-                    assistant(dice.choice(NOTE_ANSWERS), "The user gives me a text.")]
-        turns += more
-        size += sum(len(t["text"].split()) + len(t.get("reasoning", "").split()) + 8 for t in more)
-    for _ in range(4 if facts else 0):
-        _, question, answer, _ = dice.choice(facts)
-        turns += recall_turns(question, answer)
-    return dice.choice(SYSTEMS), [t for t, _ in tools], turns
-
-
-KINDS = ["chat", "tools", "recall"]
-
-
-def conversation(dice, mix, room):
-    """(system, tools, turns) of at most about `room` tokens; mix holds a weight for each of KINDS."""
-    kind = dice.choices(KINDS, mix)[0]
-    if kind == "chat":
-        return chat_conversation(dice)
-    if kind == "tools":
-        return tools_conversation(dice)
-    if room > 3000 and dice.random() < 0.25:
-        return mixed_conversation(dice, room // 2)
-    return recall_conversation(dice, max(4, min(room - 300, 7000) // SENTENCE_TOKENS))
-
 
 SENTENCE_TOKENS = 12  # measured mean: 11.3

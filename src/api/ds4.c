@@ -1,4 +1,4 @@
-/* api/ds4.c - the public C API over the rooms. One request is one blocking call here. */
+/* api/ds4.c - the public C API over the modules. One request is one blocking call here. */
 #include "ds4/ds4.h"
 
 #include "base/hash.h"

@@ -13,9 +13,9 @@
  * Batches are ragged: T tokens of several sequences, concatenated. Matrix work sees the T rows, attention sees spans.
  * Promise: what is computed for a token is the same to the bit whatever else is in the batch, however the sequence was
  * split into steps, and with any number of threads.
- * Formulas: docs/modules/backend.md; each backend has all operations, and the scalar kernels of backend/cpu are the
- * reference. Threads: one caller, except where an operation says otherwise. Shapes are [slow, ..., fast]; all
- * activations are f32. Several backends may be open in one process. */
+ * Formulas and section numbers: docs/spec/model.md; see also docs/modules/backend.md. Each backend has all operations,
+ * and the scalar kernels of backend/cpu are the reference. Threads: one caller, except where an operation says
+ * otherwise. Shapes are [slow, ..., fast]; all activations are f32. Several backends may be open in one process. */
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
@@ -62,7 +62,7 @@ typedef struct backend_shape {
     uint32_t rewind_tokens; /* how many tokens a sequence can take back by a change of its length alone */
 } backend_shape;
 
-/* Bytes that a shape takes, known before anything is allocated. */
+/* Bytes that a shape takes, known before anything is allocated. Per sequence and page 0 if there is no layout for it. */
 typedef struct backend_needs {
     uint64_t scratch; /* of steps, once */
     uint64_t rolling; /* per sequence */
@@ -71,8 +71,9 @@ typedef struct backend_needs {
 
 /* ---- where a sequence keeps what it remembers: offsets into pages and rolling blocks (backend/layout.c) ---- */
 
-/* One series of compressed rows of one layer. In a page: rows [page_tokens / ratio] of row_bytes each, f32 [width] or packed. In the rolling block: the
- * projections of the last ring_tokens tokens, by position modulo ring_tokens, gates with their bias added. */
+/* One series of compressed rows of one layer. In a page: rows [page_tokens / ratio] of row_bytes each, f32 [width] or packed.
+ * In the rolling block: the projections of the last ring_tokens tokens, by position modulo ring_tokens, gates with their bias
+ * added. */
 typedef struct backend_series {
     uint32_t ratio, width;
     uint32_t n_sets; /* 2: two overlapping series (CSA), 1: one (HCA) */
@@ -212,7 +213,8 @@ typedef struct backend_ops {
     /* The description is copied, except for what it points to in the caller's memory: that stays until end(). */
     void (*begin)(backend *b, const backend_step *step);
     /* Waits for the step. finite [n_spans]: whether everything that check() and logits() saw of a span is finite.
-     * Errors: NO_MEMORY, DEVICE_LOST: sequences of this step are then in no defined state. */
+     * Errors: DEVICE_LOST, also for memory that a device runs out of in the middle of a step: what the sequences of this step
+     * hold is then undefined. */
     ds4_status (*end)(backend *b, bool *finite, ds4_error *err);
 
     /* x[t, j] = row tokens[t] of `table` for every stream j < n_streams. */
@@ -272,7 +274,8 @@ typedef struct backend_options {
 ds4_status backend_open(backend **out, const char *name, const backend_options *options, ds4_error *err);
 ds4_status backend_cpu_open(backend **out, const backend_options *options, ds4_error *err);
 
-/* The layout of a shape's memory; the same for every backend. Pure. NO_MEMORY; ARGUMENT when a page does not hold whole groups. */
+/* The layout of a shape's memory; the same for every backend. Pure. Errors: NO_MEMORY; ARGUMENT when a page does not hold whole
+ * groups, or rows of this width cannot be packed. */
 ds4_status backend_layout_new(backend_layout *out, const backend_shape *shape, ds4_error *err);
 void backend_layout_free(backend_layout *layout);
 

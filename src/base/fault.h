@@ -2,7 +2,7 @@
  * (CMake preset `faults`); in every other build fault_at() is a constant and leaves no symbol behind.
  *
  * A place asks fault_at("publish.fsync") and acts on the answer; `kill`, `abort` and `delay` have then already
- * happened. The plan comes as text (kvstore specification, section 15):
+ * happened. The plan comes as text (docs/spec/kvstore.md, section 15):
  *
  *     point:action[:arg[,arg2]][@n][;...]     @n = only the n-th passage (default 1), @* = every one, @pF = probability F
  *

@@ -1,17 +1,17 @@
 /* base/json.h - JSON texts of strangers, read into a tree of constants; and JSON written straight into a buffer.
  *
- * Reading is RFC 8259 and nothing more (no comments, no trailing commas, no NaN). Beyond it, protocol specification 1.5
- * and 2.4: key order is kept; of a repeated key the last value stands in the first one's place; a pair of surrogate
- * escapes is one code point, a lone one is U+FFFD; \u0000 is a byte 0 in a length-counted string, in keys too; numbers
- * keep their text, so that integers of any size print as written. Strings are always valid UTF-8 (a raw invalid byte is
- * a syntax error, since a request that is not UTF-8 is not JSON).
+ * Reading is RFC 8259 and nothing more (no comments, no trailing commas, no NaN). Beyond it, docs/spec/protocol.md,
+ * sections 1.5 and 2.4: key order is kept; of a repeated key the last value stands in the first one's place; a pair of
+ * surrogate escapes is one code point, a lone one is U+FFFD; \u0000 is a byte 0 in a length-counted string, in keys
+ * too; numbers keep their text, so that integers of any size print as written. Strings are always valid UTF-8 (a raw
+ * invalid byte is a syntax error, since a request that is not UTF-8 is not JSON).
  * Why no library: docs/modules/json.md. Threads: a parsed tree is constant and may be read by any number of threads. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 
 #include "base/buffer.h"
 
-enum { JSON_DEPTH_MAX = 256 }; /* nested arrays and objects; protocol specification 4.1 */
+enum { JSON_DEPTH_MAX = 256 }; /* nested arrays and objects; docs/spec/protocol.md, section 4.1 */
 
 /* A value lives until json_free() of the root it was parsed with. Every reader below takes NULL for "absent". */
 typedef struct json_value json_value;
@@ -37,7 +37,7 @@ void json_free(json_value *root); /* only what json_parse() gave; NULL is fine *
 
 json_kind json_kind_of(const json_value *value);
 const char *json_kind_name(json_kind kind); /* "null", "boolean", "number", "string", "array", "object", "absent" */
-bool json_is_null(const json_value *value); /* null or absent: the same for every optional field (protocol 4.1) */
+bool json_is_null(const json_value *value); /* null or absent: the same for every optional field */
 
 /* Objects. Anything but an object has no members. Look-up takes constant time in large objects, whatever the keys. */
 const json_value *json_get(const json_value *object, slice key);          /* NULL if there is none */

@@ -1,4 +1,5 @@
-/* Tool blocks: protocol specification 3.2 to 3.4. Everything is read from block.bytes, of which block.at bytes are done. */
+/* Tool blocks: docs/spec/protocol.md, sections 3.2 to 3.4. Everything is read from block.bytes, of which block.at bytes
+ * are done. */
 #include "base/cursor.h"
 #include "base/json.h"
 #include "chat/parser.h"

@@ -1,5 +1,5 @@
-/* chat/chat.h - the door of the chat room: messages to prompt spans, sampled tokens to reasoning, content and calls.
- * Source of every rule: the protocol specification, sections 2 (rendering) and 3 (output parsing).
+/* chat/chat.h - the public header of the chat module: messages to prompt spans, sampled tokens to reasoning, content and calls.
+ * Source of every rule: docs/spec/protocol.md, sections 2 (rendering) and 3 (output parsing).
  * Knows nothing of HTTP and nothing of tensors. Threads: each object belongs to one thread at a time. */
 #ifndef CHAT_CHAT_H
 #define CHAT_CHAT_H

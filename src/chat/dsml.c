@@ -1,4 +1,4 @@
-/* Tool calls as the model wrote them: protocol specification 2.5. */
+/* Tool calls as the model wrote them: docs/spec/protocol.md, section 2.5. */
 #include "base/json.h"
 #include "chat/template.h"
 

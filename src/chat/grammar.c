@@ -1,4 +1,4 @@
-/* chat/grammar.c - which tokens may come next: protocol specification 3.2.
+/* chat/grammar.c - which tokens may come next: docs/spec/protocol.md, section 3.2.
  *
  * The legal texts are those that dsml.c would write, so that a sampled block equals its later rendering byte for byte. They
  * are few and short, hence no automaton over token ids is kept: a token is legal if the structure at hand with its bytes

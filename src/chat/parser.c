@@ -1,4 +1,4 @@
-/* Sampled tokens to reasoning and content: protocol specification 3.1, 3.3, 3.5. */
+/* Sampled tokens to reasoning and content: docs/spec/protocol.md, sections 3.1, 3.3, 3.5. */
 #include "chat/parser.h"
 
 #include <stdlib.h>
@@ -371,7 +371,7 @@ ds4_status chat_parser_finish(chat_parser *p, bool cut, chat_outcome *outcome, d
     return p->no_memory ? ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for the answer") : DS4_OK;
 }
 
-/* --- the door -------------------------------------------------------------------------------------------------------------- */
+/* --- the public functions -------------------------------------------------------------------------------------------------- */
 
 ds4_status chat_parser_new(chat_parser **out, const text_tokenizer *tokenizer, const chat_parser_options *options,
                            chat_event_fn *on_event, void *user, ds4_error *err)

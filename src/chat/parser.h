@@ -1,4 +1,4 @@
-/* chat/parser.h - inside the chat room: the parser's state, shared by parser.c (reasoning, content) and block.c (calls).
+/* chat/parser.h - internal: the parser's state, shared by parser.c (reasoning, content) and block.c (calls).
  *
  *   THINKING --/THINK--> TEXT --opening tag--> BLOCK --closing tag--> AFTER
  *                          ^                     |

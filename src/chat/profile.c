@@ -1,4 +1,4 @@
-/* Profiles and thinking modes: protocol specification 2.1 and 2.6. */
+/* Profiles and thinking modes: docs/spec/protocol.md, sections 2.1 and 2.6. */
 #include "chat/chat.h"
 
 #include "base/c_locale.h"

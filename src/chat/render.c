@@ -1,4 +1,5 @@
-/* Messages to prompt: protocol specification 2.2 to 2.9. First the messages become turns, then the turns become spans. */
+/* Messages to prompt: docs/spec/protocol.md, sections 2.2 to 2.9. First the messages become turns, then the turns
+ * become spans. */
 #include "chat/template.h"
 
 #include <inttypes.h>

@@ -117,6 +117,8 @@ static void announce(const common_options *c, const ds4 *d, bool interactive)
     const char *dir = c->engine.kv_dir;
     ds4_about about;
     ds4_get_about(d, &about);
+    if (interactive && !c->model)
+        fputs("This is ds4-mini, a small model that comes with ds4; -m FILE loads another.\n", stderr);
     if (c->engine.n_ctx > about.n_ctx)
         fprintf(stderr, "%s: the model was trained for a context of %u tokens: %u are used, not %u\n", program,
                 about.n_ctx_trained, about.n_ctx, c->engine.n_ctx);

@@ -67,12 +67,13 @@ static int refuse_number(const char *program, const option_spec *o, const char *
 {
     char line[160];
     if (o->kind == OPTION_REAL)
-        snprintf(line, sizeof line, "%s wants a number from %g to %g (got '%.40s')", o->name, o->min, o->max, text);
-    else if (o->max == 0)
-        snprintf(line, sizeof line, "%s wants an integer of at least %.0f (got '%.40s')", o->name, o->min, text);
-    else
-        snprintf(line, sizeof line, "%s wants an integer from %.0f to %.0f (got '%.40s')", o->name, o->min, o->max,
+        snprintf(line, sizeof line, "%s must be a number between %g and %g (got '%.40s')", o->name, o->min, o->max,
                  text);
+    else if (o->max == 0)
+        snprintf(line, sizeof line, "%s must be an integer of at least %.0f (got '%.40s')", o->name, o->min, text);
+    else
+        snprintf(line, sizeof line, "%s must be an integer between %.0f and %.0f (got '%.40s')", o->name, o->min,
+                 o->max, text);
     return options_wrong(program, "%s", line);
 }
 

@@ -1,5 +1,5 @@
-/* cli/reference.c - flags of the reference system that its users have in their scripts and that do nothing here (protocol
- * specification 8). What would change the result is refused; the rest is accepted with a warning. */
+/* cli/reference.c - flags of the reference system that its users have in their scripts and that do nothing here
+ * (docs/spec/protocol.md, section 8). What would change the result is refused; the rest is accepted with a warning. */
 #include "cli/options.h"
 
 #define IGNORED(name)                                                                                                  \

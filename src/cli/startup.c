@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Check 38 of the weights specification. Model files are all that is mapped, so nothing else can be meant. */
+/* Check 38 of docs/spec/weights.md. Model files are all that is mapped, so nothing else can be meant. */
 static void on_lost_page(int number)
 {
     static const char words[] = "ds4: the model file was truncated while in use\n";

@@ -71,7 +71,7 @@ static ds4_status describe(engine *e, const engine_options *options, ds4_error *
     return DS4_OK;
 }
 
-/* Everything that decides about a state, given what stands for the weights: kvstore specification, section 10. */
+/* Everything that decides about a state, given what stands for the weights: docs/spec/kvstore.md, section 10. */
 static void fingerprint(const engine *e, const hash_key *weights, hash_key *out)
 {
     hash_stream stream;

@@ -20,7 +20,8 @@ typedef struct engine_options {
     const char *tokenizer_pre; /* or NULL */
     uint32_t n_ctx;     /* longest sequence, at most the trained context (said once in the log); 0: 32768, if trained */
     uint32_t n_threads; /* 0: automatic */
-    /* Numerics (model specification 12.3). False: as the official model computes. They are part of the identity of states. */
+    /* Numerics (docs/spec/model.md, section 12.3). False: as the official model computes. They are part of the
+     * identity of states. */
     bool kv_unrounded, index_unrounded, act_f32;
     bool kv_rows_f32;    /* not packed, although both roundings would allow it */
     const char *kernels; /* a variant by name ("scalar", "avx2", ...); NULL: the best that runs here */
@@ -61,7 +62,7 @@ const engine_about *engine_get_about(const engine *e);
 const text_tokenizer *engine_tokenizer(const engine *e);
 kv_store *engine_store(const engine *e); /* NULL if there is none; usable from any thread */
 
-/* ---- sampling: protocol specification, section 5 ---- */
+/* ---- sampling: docs/spec/protocol.md, section 5 ---- */
 enum { ENGINE_TEMPERATURE_MAX = 2 }; /* as the hosted API; the same for the server, the program and the library */
 
 typedef struct engine_bias {
@@ -145,8 +146,8 @@ typedef struct engine_work {
     ds4_error error;   /* out */
 } engine_work;
 
-/* Runs all items as one batch. The returned status is that of the step as a whole (NO_MEMORY, DEVICE_LOST, ...): unless
- * it is OK no item has advanced. */
+/* Runs all items as one batch. The returned status is that of the step as a whole: unless it is OK no item has advanced.
+ * ARGUMENT, NO_MEMORY: the sequences are as they were. DEVICE_LOST: each of them must be reset or dropped. */
 ds4_status engine_step(engine *e, engine_work *work, size_t n, ds4_error *err);
 
 /* ---- checkpoints ---- */

@@ -1,4 +1,4 @@
-/* engine/identity.h - which weights a store's states were computed with: kvstore specification, section 10. */
+/* engine/identity.h - which weights a store's states were computed with: docs/spec/kvstore.md, section 10. */
 #ifndef ENGINE_IDENTITY_H
 #define ENGINE_IDENTITY_H
 

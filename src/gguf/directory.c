@@ -1,4 +1,4 @@
-/* The tensor directory of one part: checks 18 to 27. */
+/* The tensor directory of one part: checks 18 to 27 of docs/spec/weights.md. */
 #include "gguf/part.h"
 
 #include <inttypes.h>

@@ -1,4 +1,5 @@
-/* Opening and closing: maps a file, walks a split set (section 1.3), hands each part to parse.c and directory.c. */
+/* Opening and closing: maps a file, walks a split set (docs/spec/weights.md, section 1.3), hands each part to parse.c
+ * and directory.c. */
 #include "gguf/part.h"
 
 #include <inttypes.h>
@@ -95,7 +96,7 @@ static ds4_status open_rest(gguf_file *file, const char *path, ds4_error *err)
     return status;
 }
 
-/* --- the door ---------------------------------------------------------------------------------------------------- */
+/* --- the public functions ---------------------------------------------------------------------------------------- */
 
 static ds4_status new_file(gguf_file **out, uint32_t n_parts, ds4_error *err)
 {

@@ -1,4 +1,4 @@
-/* The first half of a file: magic, counts, keys. Checks 2 to 17. */
+/* The first half of a file: magic, counts, keys. Checks 2 to 17 of docs/spec/weights.md. */
 #include "gguf/part.h"
 
 #include <inttypes.h>

@@ -1,8 +1,8 @@
-/* gguf/part.h - inside the room: one file of a set (or the only one), and what the modules hand each other.
+/* gguf/part.h - internal: one file of a set (or the only one), and what the modules hand each other.
  *
  *   file.c  maps, walks the set  ->  parse.c  header and keys  ->  directory.c  tensors
  *
- * Check numbers in the code, (7) for example, are the rows of table 1.4 of the weights specification. */
+ * Check numbers in the code, (7) for example, are the rows of the table in docs/spec/weights.md, section 1.4. */
 #ifndef GGUF_PART_H
 #define GGUF_PART_H
 
@@ -11,7 +11,8 @@
 #include "gguf/gguf.h"
 #include "gguf/name_map.h"
 
-/* Limits of section 1.4: generous for real files, small enough that no hostile count costs much. */
+/* Limits of docs/spec/weights.md, section 1.4: generous for real files, small enough that no hostile count
+ * costs much. */
 enum {
     KV_COUNT_MAX = 65536,
     TENSOR_COUNT_MAX = 1048576,

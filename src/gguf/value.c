@@ -1,4 +1,4 @@
-/* Typed reads of metadata: section 1.1 (any integer width, f32 or f64) and check 29. */
+/* Typed reads of metadata: docs/spec/weights.md, section 1.1 (any integer width, f32 or f64) and check 29. */
 #include "gguf/part.h"
 
 #include <float.h>

@@ -180,7 +180,7 @@ ds4_status kv_draft_submit(kv_draft *d, const kv_save_info *info, ds4_error *err
         replaced = take_older_frontier(s, d);
         full = !replaced;
     }
-    const bool taken = !full && !s->stopping;
+    const bool stopping = s->stopping, taken = !full && !stopping;
     if (taken) {
         d->next = NULL;
         *(s->tail ? &s->tail->next : &s->head) = d;
@@ -198,5 +198,5 @@ ds4_status kv_draft_submit(kv_draft *d, const kv_save_info *info, ds4_error *err
     if (taken)
         return DS4_OK;
     kv_draft_free(d);
-    return drop(s, s->stopping ? KV_DROP_SHUTDOWN : KV_DROP_QUEUE, DS4_ERR_NO_SPACE, err);
+    return drop(s, stopping ? KV_DROP_SHUTDOWN : KV_DROP_QUEUE, DS4_ERR_NO_SPACE, err);
 }

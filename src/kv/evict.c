@@ -1,5 +1,5 @@
-/* Making room: kvstore specification, section 9. Only leaves go, the least valuable first, and never for something that is
- * worth less than they are (P13). Writer thread. */
+/* Making room: docs/spec/kvstore.md, section 9. Only leaves go, the least valuable first, and never for something that
+ * is worth less than they are (P13). Writer thread. */
 #include "base/fault.h"
 #include "base/log.h"
 #include "kv/store.h"
@@ -25,7 +25,7 @@ static void rank_again(kv_store *s, uint64_t now_ns)
     if (due)
         s->index.ranked_ns = now_ns;
     pthread_mutex_unlock(&s->lock);
-    for (int i = 0; due && i < KV_SHELVES; i++) {
+    for (int i = 0; due && i < KV_SHARDS; i++) {
         pthread_mutex_lock(&s->lock);
         kv_index_rank(&s->index, (uint8_t)i, now_ns);
         pthread_mutex_unlock(&s->lock);

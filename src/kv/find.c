@@ -1,4 +1,4 @@
-/* kv/find.c - the longest checkpoint that is a prefix of a prompt: kvstore specification, section 6. */
+/* kv/find.c - the longest checkpoint that is a prefix of a prompt: docs/spec/kvstore.md, section 6. */
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"

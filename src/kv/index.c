@@ -2,7 +2,7 @@
  *
  * An object is a node of a forest: its parent is the segment below it. A parent that is not known yet (or the root, or one that
  * was removed) has a node all the same, which only counts its children, so objects may come and go in any order.
- * Objects that may be evicted (leaves) are in one of two heaps of their shelf: `young` by the time they were written, `leaves` by
+ * Objects that may be evicted (leaves) are in one of two heaps of their shard: `young` by the time they were written, `leaves` by
  * value. Nothing is as large as the whole index, so no call takes longer than one stem is long, however many objects there
  * are. */
 #include "kv/store.h"
@@ -15,22 +15,22 @@ enum { SLOTS_MIN = 16 };
 
 /* --- nodes by name ------------------------------------------------------------------------------------------------------ */
 
-static kv_shelf *shelf_of(kv_index *index, const kv_key *key)
+static kv_shard *shard_of(kv_index *index, const kv_key *key)
 {
-    return &index->shelves[key->bytes[0]];
+    return &index->shards[key->bytes[0]];
 }
 
-static kv_object **slot_of(const kv_shelf *shelf, const kv_key *key)
+static kv_object **slot_of(const kv_shard *shard, const kv_key *key)
 {
     uint64_t hash; /* keys are hashes already */
     memcpy(&hash, key->bytes + 1, sizeof hash);
-    return &shelf->slots[(size_t)hash & (shelf->n_slots - 1)];
+    return &shard->slots[(size_t)hash & (shard->n_slots - 1)];
 }
 
 static kv_object *find_node(const kv_index *index, const kv_key *key)
 {
-    const kv_shelf *shelf = &index->shelves[key->bytes[0]];
-    kv_object *o = shelf->n_slots ? *slot_of(shelf, key) : NULL;
+    const kv_shard *shard = &index->shards[key->bytes[0]];
+    kv_object *o = shard->n_slots ? *slot_of(shard, key) : NULL;
     while (o && !hash_key_equal(&o->key, key))
         o = o->next;
     return o;
@@ -48,43 +48,43 @@ size_t kv_index_frontiers_on(const kv_index *index, const kv_key *stem)
     return o ? o->n_frontiers : 0;
 }
 
-/* One shelf of 256 grows at a time, so this is short. */
-static bool grow(kv_shelf *shelf)
+/* One shard of 256 grows at a time, so this is short. */
+static bool grow(kv_shard *shard)
 {
-    kv_shelf bigger = *shelf;
-    bigger.n_slots = shelf->n_slots ? 2 * shelf->n_slots : SLOTS_MIN;
+    kv_shard bigger = *shard;
+    bigger.n_slots = shard->n_slots ? 2 * shard->n_slots : SLOTS_MIN;
     bigger.slots = calloc(bigger.n_slots, sizeof(kv_object *));
     if (!bigger.slots)
-        return shelf->n_slots != 0; /* longer chains will do */
-    for (size_t i = 0; i < shelf->n_slots; i++)
-        for (kv_object *o = shelf->slots[i], *next; o; o = next) {
+        return shard->n_slots != 0; /* longer chains will do */
+    for (size_t i = 0; i < shard->n_slots; i++)
+        for (kv_object *o = shard->slots[i], *next; o; o = next) {
             kv_object **slot = slot_of(&bigger, &o->key);
             next = o->next;
             o->next = *slot;
             *slot = o;
         }
-    free(shelf->slots);
-    *shelf = bigger;
+    free(shard->slots);
+    *shard = bigger;
     return true;
 }
 
 /* The node of that name, made if there is none; NULL: no memory. */
 static kv_object *need_node(kv_index *index, const kv_key *key)
 {
-    kv_shelf *shelf = shelf_of(index, key);
+    kv_shard *shard = shard_of(index, key);
     kv_object *o = find_node(index, key);
     if (o)
         return o;
-    if (shelf->n >= shelf->n_slots && !grow(shelf))
+    if (shard->n >= shard->n_slots && !grow(shard))
         return NULL;
     o = calloc(1, sizeof *o);
     if (!o)
         return NULL;
-    kv_object **slot = slot_of(shelf, key);
+    kv_object **slot = slot_of(shard, key);
     o->key = *key;
     o->next = *slot;
     *slot = o;
-    shelf->n++;
+    shard->n++;
     return o;
 }
 
@@ -93,11 +93,11 @@ static void drop_node(kv_index *index, kv_object *o)
 {
     if (o->known || o->n_children)
         return;
-    kv_shelf *shelf = shelf_of(index, &o->key);
-    for (kv_object **at = slot_of(shelf, &o->key); *at; at = &(*at)->next)
+    kv_shard *shard = shard_of(index, &o->key);
+    for (kv_object **at = slot_of(shard, &o->key); *at; at = &(*at)->next)
         if (*at == o) {
             *at = o->next;
-            shelf->n--;
+            shard->n--;
             free(o);
             return;
         }
@@ -112,7 +112,7 @@ static void settle(kv_index *index, kv_object *o)
     if (leaf == (o->heap != NULL))
         return;
     if (leaf) {
-        o->heap = &shelf_of(index, &o->key)->young;
+        o->heap = &shard_of(index, &o->key)->young;
         kv_heap_put(o->heap, &o->node, (double)o->created_ns);
     } else {
         kv_heap_remove(o->heap, &o->node);
@@ -136,14 +136,14 @@ static void count_child(kv_index *index, kv_object *parent, uint16_t kind, int d
     settle(index, parent);
 }
 
-/* The youngest objects of a shelf that have become old enough are ranked by value. */
-static void let_age(kv_shelf *shelf, uint64_t now_ns, uint64_t min_age_ns, int *n_moves)
+/* The youngest objects of a shard that have become old enough are ranked by value. */
+static void let_age(kv_shard *shard, uint64_t now_ns, uint64_t min_age_ns, int *n_moves)
 {
     for (; *n_moves > 0; (*n_moves)--) {
-        kv_object *o = (kv_object *)kv_heap_top(&shelf->young);
+        kv_object *o = (kv_object *)kv_heap_top(&shard->young);
         if (!o || now_ns < o->created_ns || now_ns - o->created_ns < min_age_ns)
             return;
-        move(o, &shelf->leaves, kv_object_score(o, now_ns));
+        move(o, &shard->leaves, kv_object_score(o, now_ns));
     }
 }
 
@@ -151,19 +151,19 @@ bool kv_index_victim(kv_index *index, uint64_t now_ns, uint64_t min_age_ns, kv_o
 {
     int n_moves = 256;
     *out = NULL;
-    for (size_t i = 0; i < KV_SHELVES && n_moves > 0; i++) {
-        kv_shelf *shelf = &index->shelves[i];
-        let_age(shelf, now_ns, min_age_ns, &n_moves);
-        kv_object *o = (kv_object *)kv_heap_top(&shelf->leaves);
+    for (size_t i = 0; i < KV_SHARDS && n_moves > 0; i++) {
+        kv_shard *shard = &index->shards[i];
+        let_age(shard, now_ns, min_age_ns, &n_moves);
+        kv_object *o = (kv_object *)kv_heap_top(&shard->leaves);
         if (o && (!*out || o->node.rank < (*out)->node.rank))
             *out = o;
     }
     return n_moves > 0;
 }
 
-void kv_index_rank(kv_index *index, uint8_t shelf, uint64_t now_ns)
+void kv_index_rank(kv_index *index, uint8_t shard, uint64_t now_ns)
 {
-    const kv_shelf *part = &index->shelves[shelf];
+    const kv_shard *part = &index->shards[shard];
     for (size_t i = 0; i < part->n_slots; i++)
         for (kv_object *o = part->slots[i]; o; o = o->next)
             if (o->heap == &part->leaves)
@@ -188,7 +188,7 @@ static void take_header(kv_index *index, kv_object *o, const kv_header *h)
 
 bool kv_index_add(kv_index *index, const kv_header *h)
 {
-    kv_shelf *shelf = shelf_of(index, &h->key);
+    kv_shard *shard = shard_of(index, &h->key);
     kv_object *o = need_node(index, &h->key);
     if (!o)
         return false;
@@ -197,7 +197,7 @@ bool kv_index_add(kv_index *index, const kv_header *h)
         return true;
     }
     o->parent = need_node(index, &h->parent);
-    if (!o->parent || !kv_heap_reserve(&shelf->young, shelf->n) || !kv_heap_reserve(&shelf->leaves, shelf->n)) {
+    if (!o->parent || !kv_heap_reserve(&shard->young, shard->n) || !kv_heap_reserve(&shard->leaves, shard->n)) {
         if (o->parent && o->parent != o)
             drop_node(index, o->parent);
         o->parent = NULL;
@@ -258,20 +258,20 @@ void kv_index_exclude(kv_index *index, const kv_key *key, uint16_t kind)
 
 void kv_index_free(kv_index *index)
 {
-    for (size_t shelf = 0; shelf < KV_SHELVES; shelf++) {
-        for (size_t i = 0; i < index->shelves[shelf].n_slots; i++)
-            for (kv_object *o = index->shelves[shelf].slots[i], *next; o; o = next) {
+    for (size_t shard = 0; shard < KV_SHARDS; shard++) {
+        for (size_t i = 0; i < index->shards[shard].n_slots; i++)
+            for (kv_object *o = index->shards[shard].slots[i], *next; o; o = next) {
                 next = o->next;
                 free(o);
             }
-        free(index->shelves[shelf].slots);
-        kv_heap_free(&index->shelves[shelf].young);
-        kv_heap_free(&index->shelves[shelf].leaves);
+        free(index->shards[shard].slots);
+        kv_heap_free(&index->shards[shard].young);
+        kv_heap_free(&index->shards[shard].leaves);
     }
     *index = (kv_index){ 0 };
 }
 
-/* --- value: section 9 ------------------------------------------------------------------------------------------------- */
+/* --- value: docs/spec/kvstore.md, section 9 ---------------------------------------------------------------------- */
 
 #define HOUR_NS (UINT64_C(3600) * 1000000000)
 
@@ -301,7 +301,7 @@ void kv_index_hit(kv_index *index, const kv_key *key, uint64_t time_ns)
         const uint64_t begin = o->begin;
         touch(o, time_ns);
         if (o->heap) /* its value is asked again, by the clock of whoever asks */
-            move(o, &shelf_of(index, &o->key)->young, (double)o->created_ns);
+            move(o, &shard_of(index, &o->key)->young, (double)o->created_ns);
         o = o->parent;
         if (!o->known || o->end != begin || o->begin >= begin) /* headers are hostile: down, never in circles */
             break;

@@ -1,7 +1,7 @@
 /* kv/intent.c - intents: which objects a process is about to read and use, so that the next one knows what it died over (P3).
  *
  *     state of the file        what it says                          what is done
- *     locked                   its process is at work                nothing
+ *     locked, or our own       its process is at work                nothing
  *     free, once locked        its process died over these objects   they are condemned, now
  *     free, never locked, or   either of the two: where there are    they are not offered, and condemned when
  *     nobody can tell          no locks nothing tells them apart     the record is a minute old */
@@ -139,6 +139,8 @@ static void doubt(kv_store *s, const kv_intent *intent, uint64_t until_ns)
 /* True: the record is of no more use. */
 static bool judge(kv_store *s, kv_intent *intent, bool certain)
 {
+    if (intent->writer == s->writer_id) /* this process wrote it, and is running */
+        return false;
     const uint64_t now_ns = kv_now_ns();
     const uint64_t since_ns = intent->time_ns < now_ns ? intent->time_ns : now_ns;
     if (!certain && now_ns - since_ns < DOUBT_NS) {

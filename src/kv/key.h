@@ -1,4 +1,4 @@
-/* kv/key.h - the names of objects (format document, section 2). Pinned by golden vectors in tests/kv/test_key.c:
+/* kv/key.h - the names of objects (docs/formats/kv-store.md, "Names"). Pinned by golden vectors in tests/kv/test_key.c:
  * a change here orphans every cache there is (F59). Any thread. */
 #ifndef KV_KEY_H
 #define KV_KEY_H

@@ -1,8 +1,8 @@
-/* kv/kv.h - checkpoints of sequences, in one directory. The door of the room.
+/* kv/kv.h - checkpoints of sequences, in one directory. The module's public header.
  *
  * A checkpoint is a chain of immutable segments (rows of N tokens each) and a frontier (the small rolling state at one
  * position). This room stores rows as bytes in a layout it was told; it knows neither model nor engine.
- * Promises: docs/reliability.md (P1..P17). Format: docs/formats/kv-store.md.
+ * Promises: docs/spec/kvstore.md (P1..P17). Format: docs/formats/kv-store.md.
  *
  * The way of a save (engine thread):
  *     kv_chain_extend() with every token the state took in
@@ -58,7 +58,7 @@ enum {
     KV_SECTION_TYPES = 17
 };
 
-/* Codec ids of the header (format document, section 6). This version writes and reads RAW32 and RAW16 as plain bytes. */
+/* Codec ids of the header (docs/formats/kv-store.md). This version writes and reads RAW32 and RAW16 as plain bytes. */
 enum { KV_CODEC_RAW32 = 0, KV_CODEC_RAW16 = 1, KV_CODEC_V4P = 2 };
 
 /* How one section type is treated; types 3..12 may be described. A type that is not described never occurs. */
@@ -296,7 +296,7 @@ const char *kv_drop_word(kv_drop why); /* "queue", "counters", ... */
 typedef enum kv_evict { KV_EVICT_BUDGET, KV_EVICT_FLOOR, KV_EVICT_ORPHAN, KV_EVICTS } kv_evict;
 const char *kv_evict_word(kv_evict why);
 
-/* Names: those of the kvstore specification, section 14, with ds4_kv_ in front. *_total only grow. */
+/* Names: those of docs/spec/kvstore.md, section 14, with ds4_kv_ in front. *_total only grow. */
 typedef struct kv_metrics {
     uint64_t lookup_exact_total, lookup_clean_total; /* lookup_total{result} */
     uint64_t restore_us_total, restores_total;       /* reading and checking */

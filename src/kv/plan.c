@@ -1,4 +1,5 @@
-/* kv/plan.c - a checkpoint that was found: what it says, and its trial from intent to verdict (section 7). */
+/* kv/plan.c - a checkpoint that was found: what it says, and its trial from intent to verdict (docs/spec/kvstore.md,
+ * section 7). */
 #include "base/fault.h"
 #include "base/log.h"
 #include "kv/store.h"

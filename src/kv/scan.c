@@ -132,9 +132,9 @@ static void scan_folder(kv_store *s, int i, struct timespec changed)
 
 void kv_scan_new(kv_store *s, int64_t deadline_us)
 {
-    struct timespec changed[KV_SHELVES];
+    struct timespec changed[KV_SHARDS];
     kv_disk_object_folders(&s->disk, changed);
-    for (int i = 0; i < KV_SHELVES && !atomic_load(&s->leaving) && !(deadline_us && clock_monotonic_us() > deadline_us);
+    for (int i = 0; i < KV_SHARDS && !atomic_load(&s->leaving) && !(deadline_us && clock_monotonic_us() > deadline_us);
          i++)
         if (changed[i].tv_sec > 0) /* it exists */
             scan_folder(s, i, changed[i]);

@@ -221,7 +221,8 @@ static bool is_replaced(const kv_draft *d)
     return false;
 }
 
-/* Under the lock. The newest frontiers and what they stand on come first: older ones of a chain are taken out and returned. */
+/* Under the lock. The newest frontiers and what they stand on come first: older ones of a chain are taken out and returned, to
+ * be freed without the lock. */
 static kv_draft *prefer_newest(kv_store *s)
 {
     kv_draft *replaced = NULL;
@@ -277,6 +278,14 @@ void kv_store_let_go(kv_store *s)
         free_store(s);
 }
 
+static void free_drafts(kv_draft *list)
+{
+    for (kv_draft *next; list; list = next) {
+        next = list->next;
+        kv_draft_free(list);
+    }
+}
+
 static void end_thread(bool has, pthread_t thread, bool join)
 {
     if (has && join)
@@ -297,10 +306,13 @@ bool kv_store_close(kv_store *s, int64_t drain_us)
         drained_us = drained_us < s->hurry_until_us ? drained_us : s->hurry_until_us;
         until_us = s->hurry_until_us > now_us + HURRY_US ? s->hurry_until_us : now_us + HURRY_US;
     }
-    prefer_newest(s);
+    kv_draft *replaced = prefer_newest(s);
     s->stopping = true;
     atomic_store(&s->leaving, true);
     pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    free_drafts(replaced);
+    pthread_mutex_lock(&s->lock);
     while ((s->head || s->writing) && s->has_writer && clock_cond_wait(&s->changed, &s->lock, drained_us))
         continue;
     s->dropping = true;

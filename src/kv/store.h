@@ -1,8 +1,8 @@
-/* kv/store.h - inside the room: the store's parts and who may touch them.
+/* kv/store.h - internal: the store's parts and who may touch them.
  *
  *   chain.c    names of tokens         draft.c  images to save            writer.c  the thread that publishes them
  *   find.c     looking for a prefix    read.c   the ladder V1..V8         plan.c    what was found, in use and on trial
- *   verdict.c  negative memory         intent.c what is being tried     small.c   records, and whose writer lives
+ *   verdict.c  negative memory         intent.c what is on trial        small.c   records, and the locks of their writers
  *   index.c    what is there (heap.c)  evict.c  what must go              sweep.c   what is left over
  *   scan.c     the index at start      disk.c   the directory             publish.c how an object gets its name
  *   layout.c   what objects must hold  header.c, record.c  bytes          key.c     names
@@ -40,16 +40,16 @@ typedef struct kv_object {
     uint32_t n_children, n_frontiers; /* on top of this segment; frontiers among the children */
 } kv_object;
 
-enum { KV_SHELVES = 256 }; /* by the first byte of the key, like the folders on the disk */
+enum { KV_SHARDS = 256 }; /* by the first byte of the key, like the folders on the disk */
 
-typedef struct kv_shelf {
+typedef struct kv_shard {
     kv_object **slots; /* [n_slots], a power of two */
     size_t n_slots, n;
     kv_heap young, leaves; /* what may be evicted: by age, and once it is old enough, by value */
-} kv_shelf;
+} kv_shard;
 
 typedef struct kv_index {
-    kv_shelf shelves[KV_SHELVES];
+    kv_shard shards[KV_SHARDS];
     size_t n;
     uint64_t bytes, ranked_ns;
 } kv_index;
@@ -68,8 +68,8 @@ void kv_index_hit(kv_index *index, const kv_key *key, uint64_t time_ns); /* and 
 size_t kv_index_frontiers_on(const kv_index *index, const kv_key *stem);
 /* The least valuable object that may go; *out NULL: there is none. False: call again, it would take too long at once. */
 bool kv_index_victim(kv_index *index, uint64_t now_ns, uint64_t min_age_ns, kv_object **out);
-/* Values fall at different speeds: the order of the leaves on one shelf, anew. */
-void kv_index_rank(kv_index *index, uint8_t shelf, uint64_t now_ns);
+/* Values fall at different speeds: the order of the leaves on one shard, anew. */
+void kv_index_rank(kv_index *index, uint8_t shard, uint64_t now_ns);
 double kv_object_score(const kv_object *object, uint64_t now_ns);
 /* The score that an object would have right after being written. */
 double kv_fresh_score(uint16_t kind, uint64_t cost_us, uint64_t bytes);
@@ -154,7 +154,7 @@ struct kv_store {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     kv_index index;
-    kv_listing listings[KV_SHELVES];
+    kv_listing listings[KV_SHARDS];
     kv_verdicts verdicts;
     kv_metrics metrics;
     kv_draft *head, *tail; /* the writer's queue */

@@ -1,4 +1,4 @@
-/* kv/verdict.c - the conscience of the store.
+/* kv/verdict.c - which objects are not used again, and why.
  * (1) An intent stands on the disk before a restored state is used, and is taken away when its first logits were finite
  *     or a verdict was written. An intent whose process is gone is a crash on use (P3).
  * (2) A verdict names key and payload: other bytes under the same name are another object.
@@ -253,17 +253,17 @@ typedef struct descendant {
 } descendant;
 
 /* (F48) Takes away what was written from states that descend from the bad restore. The lineage is registered already, so
- * nothing is added to it meanwhile, and one pass over the shelves finds all. */
+ * nothing is added to it meanwhile, and one pass over the shards finds all. */
 static void take_descendants(kv_store *s, const kv_intent *intent, bool *moved)
 {
     enum { AT_ONCE = 64 };
-    for (size_t shelf = 0; shelf < KV_SHELVES; shelf++) {
+    for (size_t shard = 0; shard < KV_SHARDS; shard++) {
         descendant found[AT_ONCE];
         size_t n = AT_ONCE;
         while (n == AT_ONCE) { /* what was found is gone, or excluded, so the next pass finds the rest */
             n = 0;
             pthread_mutex_lock(&s->lock);
-            const kv_shelf *part = &s->index.shelves[shelf];
+            const kv_shard *part = &s->index.shards[shard];
             for (size_t i = 0; i < part->n_slots && n < AT_ONCE; i++)
                 for (const kv_object *o = part->slots[i]; o && n < AT_ONCE; o = o->next)
                     if (o->known && !o->excluded && o->lineage == intent->lineage && o->created_ns > intent->time_ns)

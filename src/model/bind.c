@@ -1,4 +1,5 @@
-/* Tensors by name and shape: model specification 13.2; checks 22, 30, 31, 32, 35, 36 of the weights specification. */
+/* Tensors by name and shape: docs/spec/model.md, section 13.2; checks 22, 30, 31, 32, 35 and 36 of
+ * docs/spec/weights.md. */
 #include "model/network.h"
 #include "quant/quant.h"
 

@@ -1,4 +1,4 @@
-/* Hyper-parameters: model specification 1 and 13.1; checks 28, 29, 33, 34 of the weights specification. */
+/* Hyper-parameters: docs/spec/model.md, sections 1 and 13.1; checks 28, 29, 33 and 34 of docs/spec/weights.md. */
 #include "model/network.h"
 
 #include <inttypes.h>

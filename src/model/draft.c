@@ -1,4 +1,4 @@
-/* The MTP block: model specification, section 10. */
+/* The MTP block: docs/spec/model.md, section 10. */
 #include "model/network.h"
 
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* The forward pass: model specification, sections 2 to 9, in that order, as a list of backend operations. */
+/* The forward pass: docs/spec/model.md, sections 2 to 9, in that order, as a list of backend operations. */
 #include "model/network.h"
 
 #include <inttypes.h>

@@ -175,7 +175,7 @@ static ds4_status configure(model *m, const model_options *options, ds4_error *e
     return m->backend->ops->configure(m->backend, &shape, err);
 }
 
-/* --- the door ----------------------------------------------------------------------------------------------------- */
+/* --- opening and closing ------------------------------------------------------------------------------------------ */
 
 ds4_status model_open_gguf(model **out, gguf_file *file, const model_options *options, ds4_error *err)
 {

@@ -1,5 +1,5 @@
-/* model/model.h - the door of the model room: hyper-parameters, weights, the forward pass, states of sequences.
- * Source of every formula: the model specification.
+/* model/model.h - public header of the model module: hyper-parameters, weights, the forward pass, states of sequences.
+ * Source of every formula, and of the section numbers below: docs/spec/model.md.
  *
  * Threads: a model is constant after model_open() except for the scratch memory of model_forward(), which exactly one
  * thread may call. Functions marked "any thread" touch only what is constant. A model_state belongs to one thread.
@@ -90,7 +90,7 @@ typedef struct model_config {
 /* ---- the model ---- */
 typedef struct model model;
 
-/* Opens a GGUF file, checks it (weights specification 1.4, checks 1-36) and binds every tensor. The weights stay in the
+/* Opens a GGUF file, checks it (docs/spec/weights.md, checks 1 to 36) and binds every tensor. The weights stay in the
  * mapped file. hash_start() must have been called.
  * Error texts are what follows "ds4: <file>: ". Errors: those of gguf_open(); NOT_FOUND, UNSUPPORTED, CORRUPT for keys and
  * tensors; ARGUMENT for a kernel variant that does not exist or does not run here; NO_MEMORY. */
@@ -132,8 +132,8 @@ uint32_t model_state_length(const model_state *state);
  * last reset or commit, and never below a commit: otherwise UNSUPPORTED and nothing changes. */
 ds4_status model_state_rewind(model_state *state, uint32_t n, ds4_error *err);
 
-/* The parts of a state that a store keeps; kvstore specification, section 4. Little-endian, layer-major; rows and window are as
- * the sequence keeps them, f32 or packed (docs/formats/kv-store.md), everything else is f32:
+/* The parts of a state that a store keeps; docs/spec/kvstore.md, section 4. Little-endian, layer-major; rows and window
+ * are as the sequence keeps them, f32 or packed (docs/formats/kv-store.md), everything else is f32:
  * rows       per layer of the kind: the rows that tokens [begin, end) complete, floor(end/r) - floor(begin/r) of them
  * WINDOW     per layer: min(end, W) rows, oldest first
  * *_PENDING  per layer of the kind: end mod r tokens, each kv then gate (bias added)
@@ -183,8 +183,9 @@ typedef struct model_slice {
 
 /* Appends every slice's tokens to its state, all slices in one ragged batch. What comes out for a slice, logits and state,
  * is the same to the bit whatever shares the batch, however its tokens are split into calls, and with any n_threads.
- * The returned status is that of the whole batch: ARGUMENT (token out of range, context full, a bad state, a state
- * twice), NO_MEMORY. After an error no state has changed and no slice's status is meaningful. */
+ * The returned status is that of the whole batch. ARGUMENT (token out of range, context full, a bad state, a state
+ * twice), NO_MEMORY: no state has changed. DEVICE_LOST: every state of the batch is bad and must be reset. After an error
+ * no slice's status is meaningful. */
 ds4_status model_forward(model *m, model_slice *slices, size_t n, ds4_error *err);
 
 /* The MTP block over a whole sequence from position 0 (section 10): row t of `logits` [n_tokens - 1, n_vocab] is the

@@ -1,4 +1,5 @@
-/* model/network.h - inside the model room: the bound network, the scratch of a step, the memory of a sequence.
+/* model/network.h - what the files of the model module share: the bound network, the scratch of a step, the memory of a
+ * sequence.
  *
  *   config.c   keys -> model_config          bind.c     tensors -> model_layer      model.c   opening, fingerprints
  *   state.c    a sequence's memory           parts.c    its parts, out and in       forward.c the pass     draft.c the MTP block */
@@ -95,7 +96,8 @@ struct model_state {
 };
 
 ds4_status model_config_read(model_config *c, const gguf_file *file, arena *memory, ds4_error *err);
-void model_rope_frequencies(const model_config *c, bool compressed, float *omega); /* section 3; omega [R / 2] */
+/* omega [R / 2]: docs/spec/model.md, section 3. */
+void model_rope_frequencies(const model_config *c, bool compressed, float *omega);
 ds4_status model_bind(model *m, ds4_error *err);
 
 /* Makes room for the rows of n tokens. NO_MEMORY: nothing has changed that matters. */

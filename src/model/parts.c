@@ -1,4 +1,4 @@
-/* The parts of a state that a store keeps, out and in: kvstore specification, section 4; model/model.h has the layouts. */
+/* The parts of a state that a store keeps, out and in: docs/spec/kvstore.md, section 4. Layouts: model/model.h. */
 #include "model/network.h"
 #include "quant/quant.h"
 
@@ -79,7 +79,7 @@ typedef struct walk {
     const uint8_t *in; /* import: where they come from; NULL when exporting */
 } walk;
 
-/* Passes what stands `offset` bytes into a block of the backend's memory. */
+/* Copies what is `offset` bytes into a block of the backend's memory. */
 static void pass(walk *w, void *block, size_t offset, size_t bytes)
 {
     const backend_ops *ops = w->m->backend->ops;
@@ -151,7 +151,7 @@ static void walk_part(walk *w, const model_state *state, model_part part, uint64
             pass_layer(w, state, part, i, begin, end);
 }
 
-/* --- the door ----------------------------------------------------------------------------------------------------- */
+/* --- export and import -------------------------------------------------------------------------------------------- */
 
 ds4_status model_state_export(const model_state *state, model_part part, uint64_t begin, uint64_t end, void *out,
                               size_t size, ds4_error *err)

@@ -1,4 +1,4 @@
-/* The memory of a sequence: model specification, section 11.
+/* The memory of a sequence: docs/spec/model.md, section 11.
  *
  * Rings are indexed by position and hold MODEL_REWIND_MAX tokens more than the arithmetic needs, so that taking back a few
  * tokens is a change of counters. Compressed rows are in pages of page_tokens tokens, taken as the sequence grows. */

@@ -39,6 +39,15 @@ static uint8_t exponent_code(float power)
     return (uint8_t)(bits >> 23);
 }
 
+/* Scales from here on can make a value infinite: the largest code, times the scale before, is below 2^128. */
+enum { KV_SCALE_LARGE = 247, INDEX_SCALE_LARGE = 253 };
+
+/* Whether the largest value of a block is infinite, or its scale no number. */
+static bool overflows(float largest, uint8_t scale)
+{
+    return !isfinite(largest * quant_e8m0_to_f32(scale));
+}
+
 /* --- kv rows --------------------------------------------------------------------------------------------------------- */
 
 size_t quant_packed_kv_bytes(size_t n, size_t n_rot)
@@ -75,6 +84,14 @@ void quant_unpack_kv(const uint8_t *in, size_t n, size_t n_rot, float *x)
         x[plain + i] = quant_bf16_to_f32((uint16_t)(tail[2 * i] | tail[2 * i + 1] << 8));
 }
 
+static bool kv_block_overflows(const uint8_t *codes, uint8_t scale)
+{
+    uint8_t top = 0;
+    for (size_t i = 0; scale >= KV_SCALE_LARGE && i < QUANT_KV_BLOCK; i++)
+        top = (codes[i] & 0x7f) > top ? codes[i] & 0x7f : top;
+    return scale >= KV_SCALE_LARGE && overflows(quant_e4m3_to_f32(top), scale);
+}
+
 bool quant_packed_kv_valid(const uint8_t *in, size_t n, size_t n_rot)
 {
     const size_t plain = n - n_rot, n_blocks = plain / QUANT_KV_BLOCK;
@@ -83,7 +100,7 @@ bool quant_packed_kv_valid(const uint8_t *in, size_t n, size_t n_rot)
     for (size_t i = 0; i < plain; i++)
         bad |= (in[i] & 0x7f) == 0x7f;
     for (size_t b = 0; b < scale_bytes(n_blocks); b++)
-        bad |= b < n_blocks ? scales[b] == 0xff : scales[b] != 0;
+        bad |= b < n_blocks ? kv_block_overflows(in + b * QUANT_KV_BLOCK, scales[b]) : scales[b] != 0;
     for (size_t i = 0; i < n_rot; i++)
         bad |= (tail[2 * i + 1] & 0x7f) == 0x7f && (tail[2 * i] & 0x80) != 0; /* exponent all ones */
     return !bad;
@@ -127,11 +144,21 @@ void quant_unpack_index(const uint8_t *in, size_t n, float *x)
     }
 }
 
+static bool index_block_overflows(const uint8_t *codes, uint8_t scale)
+{
+    uint8_t top = 0;
+    for (size_t i = 0; scale >= INDEX_SCALE_LARGE && i < QUANT_INDEX_BLOCK; i++) {
+        const uint8_t magnitude = codes[i / 2] >> 4 * (i % 2) & 7;
+        top = magnitude > top ? magnitude : top;
+    }
+    return scale >= INDEX_SCALE_LARGE && overflows(quant_e2m1_to_f32(top), scale);
+}
+
 bool quant_packed_index_valid(const uint8_t *in, size_t n)
 {
     unsigned bad = 0;
     for (size_t b = 0; b < n / QUANT_INDEX_BLOCK; b++)
-        bad |= in[n / 2 + b] == 0xff;
+        bad |= index_block_overflows(in + b * QUANT_INDEX_BLOCK / 2, in[n / 2 + b]);
     for (size_t i = 0; i < n / 2; i++)
         bad |= (in[i] & 0xf) == 8 || in[i] >> 4 == 8; /* never written */
     return !bad;

@@ -1,5 +1,5 @@
-/* quant/quant.h - the door of the quant room: number formats of weights, activations and states.
- * Weights specification, sections 2 and 3; model specification 12.2 (roundings of the state).
+/* quant/quant.h - public header of the quant module: number formats of weights, activations and states.
+ * docs/spec/weights.md, sections 2 and 3; docs/spec/model.md, section 12.2 (roundings of the state).
  * Everything here is a pure function of its arguments; any thread. Sums and products are f32 unless said otherwise. */
 #ifndef QUANT_QUANT_H
 #define QUANT_QUANT_H
@@ -71,11 +71,11 @@ uint8_t quant_f32_to_e2m1(float x);    /* nearest, ties to the even code; larger
 /* Smallest power of two s with max(amax, floor) * fl(1/top) <= s, from the bits of the product. */
 float quant_pow2_scale(float amax, float floor, float top);
 
-/* ---- activations (weights specification 3.1) ---- */
+/* ---- activations (docs/spec/weights.md, section 3.1) ---- */
 /* q [n] = nearest(x / d) within -127..127, d [n / 32] = max|x| / 127; ties away from zero. n is a multiple of 32. */
 void quant_activation_q8(const float *x, size_t n, int8_t *q, float *d);
 
-/* ---- roundings of the state (model specification 12.2), in place ---- */
+/* ---- roundings of the state (docs/spec/model.md, section 12.2), in place ---- */
 void quant_round_kv(float *x, size_t n);    /* E4M3 in blocks of 64, the last may be short */
 void quant_round_bf16(float *x, size_t n);  /* what the rotated channels of a kv row are kept in */
 void quant_hadamard(float *x, size_t n);    /* normalised, natural order; n a power of two */

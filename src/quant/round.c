@@ -1,4 +1,4 @@
-/* The official roundings of the state: model specification 12.2. */
+/* The official roundings of the state: docs/spec/model.md, section 12.2. */
 #include "quant/quant.h"
 
 #include <math.h>

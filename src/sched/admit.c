@@ -1,5 +1,5 @@
 /* sched/admit.c - from the queue into a slot: which resident state a prompt can go on from, and whether the store has
- * something better. What is decided here: live, exact(n) or clean (kvstore specification, section 6). */
+ * something better. What is decided here: live, exact(n) or clean (docs/spec/kvstore.md, section 6). */
 #include "sched/sched_state.h"
 
 #include "base/clock.h"
@@ -142,7 +142,7 @@ static void admit(sched *s, job *j, slot *at, uint32_t n_live)
     j->state = JOB_PLANNING;
     j->n_live = n_live;
     at->job = j;
-    const uint32_t min_tokens = n_live + s->options.min_cached_tokens;
+    const uint64_t min_tokens = (uint64_t)n_live + s->options.min_cached_tokens;
     /* No search when even the best hit would save less than it costs. */
     if (j->request.no_cache || !engine_store(s->engine) || j->request.n_prompt < min_tokens) {
         admit_answer(s, j, NULL);
@@ -161,7 +161,7 @@ static void admit(sched *s, job *j, slot *at, uint32_t n_live)
     if (stuck)
         admit_answer(s, j, NULL);
     else
-        librarian_find(s->librarian, j->history.ids, j->request.n_prompt, min_tokens, deadline_us, id);
+        librarian_find(s->librarian, j->history.ids, j->request.n_prompt, (uint32_t)min_tokens, deadline_us, id);
 }
 
 void admit_waiting(sched *s)

@@ -1,4 +1,4 @@
-/* sched/finish.c - how requests end, and what a failure means: the table of the kvstore specification, section 7.
+/* sched/finish.c - how requests end, and what a failure means: the table of docs/spec/kvstore.md, section 7.
  *
  *     work failed on            first error          action                                  verdict
  *     its own, clean state      any                  report                                  -
@@ -115,7 +115,7 @@ void finish_job(sched *s, job *j, sched_finish how, ds4_status status, const cha
                             .n_prompt = j->request.n_prompt,
                             .n_cached = j->n_cached,
                             .n_generated = j->n_generated,
-                            .loop_period = j->loop_period,
+                            .loop_period = how == SCHED_FINISH_LOOP ? j->loop_period : 0,
                             .source = j->source,
                             .retried_clean = j->retried };
     const bool was_running = j->state == JOB_RUNNING;

@@ -1,5 +1,5 @@
-/* sched/loop.h - tells when an answer repeats itself without end. A model that has begun to do so does not stop: each repetition
- * makes the next one more likely.
+/* sched/loop.h - tells when an answer repeats itself without end. A model that has begun to do so does not stop: each
+ * repetition makes the next one more likely.
  *
  * A loop is a tail of the generated tokens that consists of one piece of at most LOOP_PERIOD_MAX tokens, repeated without a
  * change at least LOOP_REPEATS_MIN times, and is as long as the caller says. Engine thread only. */

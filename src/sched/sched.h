@@ -2,7 +2,7 @@
  *
  * One thread steps the engine. Requests are admitted from a bounded queue, matched with what is already computed (a
  * resident sequence, or a checkpoint on disk), prefilled in chunks beside the decoding of others, and retried once from
- * a clean state when work on a restored state fails (kvstore specification, section 7).
+ * a clean state when work on a restored state fails (docs/spec/kvstore.md, section 7).
  *
  * Threads: every call here may be made from any thread. Callbacks run on the engine thread: they must not block, and
  * must not call back into the scheduler except sched_cancel(). */
@@ -100,7 +100,8 @@ typedef struct sched_request {
 ds4_status sched_open(sched **out, engine *e, const sched_options *options, ds4_error *err);
 
 /* Queues a request. Errors: ARGUMENT (empty prompt, prompt longer than the context: text says both numbers),
- * NO_SPACE (queue full), CANCELLED (draining), NO_MEMORY (an idle state is then given up, so that trying again can help). After DS4_OK on_done() will be called. */
+ * NO_SPACE (queue full), CANCELLED (draining), NO_MEMORY (an idle state is then given up, so that trying again can help).
+ * After DS4_OK on_done() will be called. */
 ds4_status sched_submit(sched *s, const sched_request *request, sched_ticket **out, ds4_error *err);
 /* Memory is short: the least recently used idle sequence is freed, after the step that is running. False: there is none.
  * Waits for the engine thread, so not for callbacks, and not for threads that must not wait. */

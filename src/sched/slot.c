@@ -1,6 +1,6 @@
 #include "sched/slot.h"
 
-/* How far a state may be rewound without a checkpoint (model specification, 11.3: the draft depth). The engine has the
+/* How far a state may be rewound without a checkpoint (docs/spec/model.md, section 11.3). The engine has the
  * last word; this only keeps hopeless candidates out. */
 enum { REWIND_MAX = 8 };
 

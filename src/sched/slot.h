@@ -7,7 +7,7 @@
 
 typedef struct sched_ticket job;
 
-/* Where the checkpoint that a sequence was restored from stands (kvstore specification, section 7). */
+/* What is known of the checkpoint that a sequence was restored from (docs/spec/kvstore.md, section 7). */
 typedef enum plan_stage {
     PLAN_NONE,
     PLAN_TRIAL,  /* in use, nothing computed yet: the intent record is on disk */

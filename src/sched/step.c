@@ -160,16 +160,16 @@ static void count_step(sched *s, size_t n, int64_t us)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* The step as a whole failed, so nothing has advanced. One item at a time shows whose fault it was. */
-static void step_alone(sched *s, size_t n)
+/* The step as a whole failed. If its sequences are as they were, one item at a time shows whose fault it was. */
+static void take_step_apart(sched *s, size_t n, const ds4_error *why)
 {
+    const bool again = n > 1 && (why->status == DS4_ERR_ARGUMENT || why->status == DS4_ERR_NO_MEMORY);
     for (size_t i = 0; i < n; i++) {
-        ds4_error err = { 0 };
-        const ds4_status status = engine_step(s->engine, &s->work[i], 1, &err);
-        if (status != DS4_OK) {
-            s->work[i].status = status;
-            s->work[i].error = err;
-        }
+        ds4_error err = *why;
+        if (again && engine_step(s->engine, &s->work[i], 1, &err) == DS4_OK)
+            continue;
+        s->work[i].status = err.status;
+        s->work[i].error = err;
     }
 }
 
@@ -186,12 +186,7 @@ bool step_once(sched *s)
     while (status == DS4_ERR_NO_MEMORY && memory_give_up(s));
     if (status != DS4_OK) {
         log_warning("step failed class=%s items=%zu detail=\"%s\"", ds4_status_word(status), n, err.text);
-        if (n == 1) {
-            s->work[0].status = status;
-            s->work[0].error = err;
-        } else {
-            step_alone(s, n);
-        }
+        take_step_apart(s, n, &err);
     }
     count_step(s, n, clock_monotonic_us() - begin_us);
     for (size_t i = 0; i < n; i++)

@@ -1,5 +1,6 @@
-/* server/answer.h - what the client sees of one completion: the chunks of a stream, or one whole body. Shapes: protocol
- * specification 4.4. Written on the engine thread into the stream; nothing here knows how tokens come about. */
+/* server/answer.h - what the client sees of one completion: the chunks of a stream, or one whole body. Shapes:
+ * docs/spec/protocol.md, section 4.4. Written on the engine thread into the stream; nothing here knows how tokens come
+ * about. */
 #ifndef SERVER_ANSWER_H
 #define SERVER_ANSWER_H
 

@@ -211,9 +211,16 @@ void connections_head(connections *c, connection_entry *e)
     move(c, e, STAGE_BODY);
 }
 
-void connections_busy(connections *c, connection_entry *e)
+bool connections_busy(connections *c, connection_entry *e)
 {
-    move(c, e, STAGE_BUSY);
+    if (!e)
+        return true;
+    pthread_mutex_lock(&c->lock);
+    const bool may = e->stage >= STAGE_BUSY || c->lists[STAGE_BUSY].n < c->n_max; /* (4) */
+    if (may)
+        move_now(c, e, STAGE_BUSY);
+    pthread_mutex_unlock(&c->lock);
+    return may;
 }
 
 void connections_page(connections *c, connection_entry *e)

@@ -18,8 +18,8 @@
  *     not kept out by any number of clients that do not.
  * (3) Of one address there are at most a quarter of them; one more cuts off another of the same address in the same way. Loopback
  *     addresses are exempt: a proxy and all local programs share them.
- * (4) When --max-connections are BUSY, connections_full() tells that no more completions should be begun: the reserve is for
- *     /health and /metrics.
+ * (4) At most --max-connections are BUSY: the reserve is for /health and /metrics. connections_full() says so before a body is
+ *     received, connections_busy() after that, when others may have become BUSY meanwhile.
  * (5) A connection is cut off by shutdown() of its socket, under `lock`; libmicrohttpd then ends it and calls
  *     connections_remove() before it closes the socket. So no descriptor is touched that may belong to another connection. */
 #ifndef SERVER_CONNECTIONS_H
@@ -47,11 +47,11 @@ void connections_close(connections *c); /* NULL is fine; all must have been remo
 /* HTTP thread. `fd` stays open until connections_remove(). NULL: no memory, the connection is cut off. */
 connection_entry *connections_add(connections *c, int fd, const struct sockaddr *address);
 void connections_remove(connections *c, connection_entry *e); /* NULL is fine */
-/* HTTP thread; `e` may be NULL. The head of a request is complete; so many bytes of its body came; it is a completion, and complete;
- * it is refused after all; it was answered. */
+/* HTTP thread; `e` may be NULL. The head of a request is complete; so many bytes of its body came; it is a completion, and complete
+ * (false: too many are BUSY, refuse it); it is refused after all; it was answered. */
 void connections_head(connections *c, connection_entry *e);
 void connections_body(connections *c, connection_entry *e, size_t n_bytes);
-void connections_busy(connections *c, connection_entry *e);
+bool connections_busy(connections *c, connection_entry *e);
 void connections_page(connections *c, connection_entry *e);
 void connections_idle(connections *c, connection_entry *e);
 bool connections_full(connections *c);

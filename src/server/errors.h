@@ -1,4 +1,4 @@
-/* server/errors.h - what can be wrong with a request, in the words of the API (protocol 4.2). */
+/* server/errors.h - what can be wrong with a request, in the words of the API (docs/spec/protocol.md, section 4.2). */
 #ifndef SERVER_ERRORS_H
 #define SERVER_ERRORS_H
 

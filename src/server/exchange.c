@@ -204,6 +204,18 @@ static enum MHD_Result answer_whole(exchange *x, struct MHD_Connection *connecti
     return answer(x, connection, status, &body, "application/json");
 }
 
+static bool refuse_for_now(http_error *e, const char *why)
+{
+    refuse(e, 503, "overloaded", NULL, "%s", why);
+    e->retry_after_s = 2;
+    return false;
+}
+
+static bool refuse_full(http_error *e)
+{
+    return refuse_for_now(e, "the server has too many connections (--max-connections); try again");
+}
+
 static bool begin(exchange *x, struct MHD_Connection *connection, http_error *e)
 {
     exchange_context *s = x->s;
@@ -227,7 +239,10 @@ static bool begin(exchange *x, struct MHD_Connection *connection, http_error *e)
 static enum MHD_Result complete(exchange *x, struct MHD_Connection *connection)
 {
     http_error e;
-    connections_busy(x->s->connections, entry_of(connection));
+    if (!connections_busy(x->s->connections, entry_of(connection))) {
+        refuse_full(&e);
+        return answer_error(x, connection, &e);
+    }
     if (x->submitted)
         return answer_whole(x, connection);
     if (!x->st && !begin(x, connection, &e))
@@ -313,13 +328,6 @@ static bool refuse_long(const exchange *x, http_error *e)
                   (unsigned long long)(x->s->options->body_bytes_max >> 20));
 }
 
-static bool refuse_for_now(http_error *e, const char *why)
-{
-    refuse(e, 503, "overloaded", NULL, "%s", why);
-    e->retry_after_s = 2;
-    return false;
-}
-
 /* All that the head of a request can be refused for. So nobody who may not ask makes us keep a body. */
 static bool check_head(exchange *x, struct MHD_Connection *connection, const char *method, http_error *e)
 {
@@ -347,8 +355,7 @@ static bool check_head(exchange *x, struct MHD_Connection *connection, const cha
         return refuse(e, 415, "unsupported_encoding", NULL, "compressed bodies are not supported");
     if (length && strtoull(length, NULL, 10) > s->options->body_bytes_max)
         return refuse_long(x, e);
-    return !connections_full(s->connections) ||
-           refuse_for_now(e, "the server has too many connections (--max-connections); try again");
+    return !connections_full(s->connections) || refuse_full(e);
 }
 
 static const char *known_method(const char *method)

@@ -1,4 +1,4 @@
-/* server/messages.h - the conversation and the tools of a request: protocol specification 2.2, 2.4, 4.4. */
+/* server/messages.h - the conversation and the tools of a request: docs/spec/protocol.md, sections 2.2, 2.4, 4.4. */
 #ifndef SERVER_MESSAGES_H
 #define SERVER_MESSAGES_H
 

@@ -81,8 +81,8 @@ static bool read_sampling(chat_request *r, uint32_t n_vocab, http_error *e)
     return read_biases(r, n_vocab, e);
 }
 
-/* Client sampling does not count while the model thinks, as with the hosted API; protocol 5.2. But who asks for temperature 0
- * wants the same answer every time, and gets it. */
+/* Client sampling does not count while the model thinks, as with the hosted API; docs/spec/protocol.md, section 5.2.
+ * But who asks for temperature 0 wants the same answer every time, and gets it. */
 static void settle_sampling(chat_request *r, const server_options *o)
 {
     if (r->mode == CHAT_THINK_NONE || o->honor_sampling || r->honor_sampling)

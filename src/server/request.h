@@ -1,4 +1,4 @@
-/* server/request.h - the body of POST /v1/chat/completions, checked and understood: protocol specification 4.4.
+/* server/request.h - the body of POST /v1/chat/completions, checked and understood: docs/spec/protocol.md, section 4.4.
  * Nothing here runs anything; every refusal names the field. */
 #ifndef SERVER_REQUEST_H
 #define SERVER_REQUEST_H

@@ -1,4 +1,4 @@
-/* server/server.h - the door of the HTTP room: a listening socket, a chat dialect behind it, and an orderly end.
+/* server/server.h - the public header of the HTTP module: a listening socket, a chat dialect behind it, and an orderly end.
  * What clients see: docs/http-api.md.
  *
  * Threads: libmicrohttpd runs one thread for all connections; a second thread watches for clients that went away.
@@ -40,15 +40,15 @@ typedef struct server_options {
         write_timeout_s; /* a client that reads nothing for so long is gone; also the limit for sending a request */
     uint64_t output_bytes_max; /* unread output of one stream; more means the reader is gone */
     server_heartbeat heartbeat;
-    int64_t comment_us, event_us; /* silence before a comment, before an empty event (protocol 4.12) */
+    int64_t comment_us, event_us; /* silence before a comment, an empty event (docs/spec/protocol.md, section 4.12) */
     /* What requests leave open. */
     chat_profile profile;
     bool nothink;         /* thinking is off unless a request asks for it */
     const char *effort;   /* default effort word, or NULL */
     uint32_t max_tokens;  /* -n */
     uint32_t max_min_ctx; /* effort max needs a context of this size; 0: no gate (--think-max-min-ctx) */
-    bool honor_sampling;  /* client sampling also in thinking mode (protocol 5.2) */
-    bool no_grammar;      /* structure of tool blocks is not bound to their grammar (protocol 3.2) */
+    bool honor_sampling;  /* client sampling also in thinking mode (docs/spec/protocol.md, section 5.2) */
+    bool no_grammar;      /* structure of tool blocks is not bound to their grammar (protocol.md, section 3.2) */
     bool tool_repair; /* tool blocks of ordinary text are read, too, and calls of undeclared tools passed on (3.4) */
     uint32_t think_budget;  /* of requests that name none; 0: automatic (docs/http-api.md) */
     uint32_t reply_reserve; /* --hard-limit-reply-budget: reasoning is closed when this much of max_tokens is left */

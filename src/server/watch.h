@@ -1,7 +1,7 @@
-/* server/watch.h - looks after what waits: notices clients that went away (protocol 4.12), sends heartbeats, says in the log how
- * far long prompts are, and has connections cut off that are late with their request.
- * libmicrohttpd does not read from suspended connections, so without this a client that hangs up would hold its sequence until
- * the next token. One thread, a list, a look every 50 ms, every second while the list is empty. */
+/* server/watch.h - looks after what waits: notices clients that went away (docs/spec/protocol.md, section 4.12), sends
+ * heartbeats, says in the log how far long prompts are, and has connections cut off that are late with their request.
+ * libmicrohttpd does not read from suspended connections, so without this a client that hangs up would hold its
+ * sequence until the next token. One thread, a list, a look every 50 ms, every second while the list is empty. */
 #ifndef SERVER_WATCH_H
 #define SERVER_WATCH_H
 

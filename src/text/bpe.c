@@ -1,5 +1,5 @@
-/* Merging one piece: protocol specification 1.4. A linked list of symbols and a heap of possible merges, so that a piece
- * of n bytes costs O(n log n) whatever it holds. */
+/* Merging one piece: docs/spec/protocol.md, section 1.4. A linked list of symbols and a heap of possible merges, so
+ * that a piece of n bytes costs O(n log n) whatever it holds. */
 #include "text/vocabulary.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Pre-tokenisation: protocol specification 1.3, exactly. */
+/* Pre-tokenisation: docs/spec/protocol.md, section 1.3, exactly. */
 #include "text/vocabulary.h"
 
 /* Unicode White_Space, written out: PCRE2's \s adds U+180E. */

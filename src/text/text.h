@@ -1,5 +1,5 @@
-/* text/text.h - the door of the tokenizer room: text to token ids and back.
- * Source of every rule: the protocol specification, section 1 (byte-level BPE, three-pass split, injection safety).
+/* text/text.h - the public header of the tokenizer module: text to token ids and back.
+ * Source of every rule: docs/spec/protocol.md, section 1 (byte-level BPE, three-pass split, injection safety).
  * Threads: a text_tokenizer is immutable after text_tokenizer_open() and may be used by any number of threads at once.
  * Everything else here belongs to one thread at a time. */
 #ifndef TEXT_TEXT_H
@@ -44,7 +44,7 @@ uint32_t text_special_id(const text_tokenizer *tokenizer,
                          text_special special);                     /* TEXT_NO_TOKEN if the file has none */
 bool text_is_control(const text_tokenizer *tokenizer, uint32_t id); /* the control set of section 1.2 */
 
-/* The tokenizer part of the state's identity (kvstore specification, section 10): vocabulary, merges, specials and the
+/* The tokenizer part of the state's identity (docs/spec/kvstore.md, section 10): vocabulary, merges, specials and the
  * ids of a fixed probe text. */
 void text_fingerprint(const text_tokenizer *tokenizer, hash_stream *into);
 

@@ -1,4 +1,4 @@
-/* Streaming UTF-8: protocol specification 1.5. */
+/* Streaming UTF-8: docs/spec/protocol.md, section 1.5. */
 #include "text/text.h"
 
 #define REPLACEMENT "\xef\xbf\xbd"

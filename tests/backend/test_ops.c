@@ -1,6 +1,6 @@
-/* The operations of a backend against what the specification says of them, written down plainly in double, with shapes that are
- * multiples of nothing. Everything goes through alloc(), write() and read(), so the same file accepts a backend whose memory is
- * a device's. On the processor every kernel variant is tried. */
+/* The operations of a backend against what docs/spec/model.md says of them, written down plainly in double, with shapes
+ * that are multiples of nothing. Everything goes through alloc(), write() and read(), so the same file accepts a
+ * backend whose memory is a device's. On the processor every kernel variant is tried. */
 #include "lab.h"
 
 #include "base/pool.h"
@@ -14,7 +14,7 @@ static double sigmoid(double z)
 
 /* --- section 4 -------------------------------------------------------------------------------------------------------- */
 
-/* With fn = 0 the mix depends on the bases alone: the specification's numbers for m = 2, and an epsilon that shows. */
+/* With fn = 0 the mix depends on the bases alone: the document's numbers for m = 2, and an epsilon that shows. */
 static void check_balance(void)
 {
     const float zeros[8 * 6] = { 0 }, values[6] = { 1, 2, 3, 10, 20, 30 }, ones[3] = { 1, 1, 1 };

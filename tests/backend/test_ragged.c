@@ -1,5 +1,5 @@
-/* Compressors, indexer and attention together, on ragged batches of sequences that began earlier: random shapes against the
- * specification written down plainly in double, what comes out and what stays in the memory of the sequences. */
+/* Compressors, indexer and attention together, on ragged batches of sequences that began earlier: random shapes against
+ * docs/spec/model.md written down plainly in double, what comes out and what stays in the memory of the sequences. */
 #include "lab.h"
 
 /* --- sections 5, 6 and 7 together: ragged batches of sequences that began earlier ------------------------------------------- */

@@ -110,6 +110,7 @@ typedef struct marks {
     atomic_uint in_use[POOL_THREADS_MAX]; /* a worker runs one task at a time */
     atomic_uint n_wrong;
     uint32_t open_at; /* the task that lets the threads go */
+    bool pause;       /* the first task gives others time to take one: a mistake shows, and nothing waits for it */
 } marks;
 
 static void mark_task(void *arg, uint32_t i, uint32_t worker)
@@ -119,6 +120,8 @@ static void mark_task(void *arg, uint32_t i, uint32_t worker)
         atomic_fetch_add(&m->n_wrong, 1);
     m->n[i]++;
     m->worker[i] = worker;
+    if (m->pause && i == 0)
+        clock_sleep_us(1000);
     if (i == m->open_at)
         let_threads_go();
     atomic_fetch_sub(&m->in_use[worker % POOL_THREADS_MAX], 1);
@@ -127,7 +130,7 @@ static void mark_task(void *arg, uint32_t i, uint32_t worker)
 /* Runs a job of n tasks and checks that each ran once. */
 static void run_marked(pool *p, marks *m, uint32_t n)
 {
-    *m = (marks){ .n_threads = pool_n_threads(p), .open_at = m->open_at };
+    *m = (marks){ .n_threads = pool_n_threads(p), .open_at = m->open_at, .pause = m->pause };
     pool_run(p, n, mark_task, m);
     assert_int_equal(atomic_load(&m->n_wrong), 0);
     for (uint32_t i = 0; i < TASKS_MAX; i++)
@@ -226,6 +229,36 @@ static void sleeping_workers_are_woken_and_owners_waited_for(void **state)
     }
 }
 
+/* A task that ends only when every thread of the pool is in one. */
+typedef struct gathering {
+    uint32_t n_threads;
+    atomic_uint n_inside, n_of[POOL_THREADS_MAX];
+} gathering;
+
+static void gather_task(void *arg, uint32_t i, uint32_t worker)
+{
+    gathering *g = arg;
+    (void)i;
+    atomic_fetch_add(&g->n_of[worker % POOL_THREADS_MAX], 1);
+    atomic_fetch_add(&g->n_inside, 1);
+    while (atomic_load(&g->n_inside) < g->n_threads)
+        clock_sleep_us(50);
+}
+
+/* Scratch memory goes by the number of the worker: two threads with one number would share it. */
+static void every_thread_has_a_number_of_its_own(void **state)
+{
+    enum { N = 4 };
+    (void)state;
+    pool *p;
+    gathering g = { .n_threads = N };
+    assert_int_equal(pool_new(&p, N, NULL), DS4_OK);
+    pool_run(p, N, gather_task, &g);
+    for (uint32_t i = 0; i < N; i++)
+        assert_int_equal(atomic_load(&g.n_of[i]), 1);
+    pool_free(p);
+}
+
 /* After a worker was suspended in a task, the caller works alone for eight times what was lost, and no longer. */
 static void a_suspended_worker_is_left_out_for_a_while(void **state)
 {
@@ -234,10 +267,10 @@ static void a_suspended_worker_is_left_out_for_a_while(void **state)
     is_caller = true;
     pool *p = new_pool(2);
     meeting m = { .suspend = true };
-    marks alone = { .open_at = UINT32_MAX };
+    marks alone = { .open_at = UINT32_MAX, .pause = true };
     pool_run(p, 2, meet_task, &m);
     assert_int_equal(m.after, 1);
-    for (int job = 0; job < 50; job++) {
+    for (int job = 0; job < 20; job++) {
         run_marked(p, &alone, TASKS_MAX);
         for (uint32_t i = 0; i < TASKS_MAX; i++)
             assert_int_equal(alone.worker[i], 0);
@@ -280,6 +313,7 @@ int main(void)
         cmocka_unit_test(a_worker_that_never_runs_is_not_waited_for),
         cmocka_unit_test(a_worker_may_come_at_any_moment),
         cmocka_unit_test(sleeping_workers_are_woken_and_owners_waited_for),
+        cmocka_unit_test(every_thread_has_a_number_of_its_own),
         cmocka_unit_test(a_suspended_worker_is_left_out_for_a_while),
         cmocka_unit_test(a_pool_that_cannot_be_made_says_so_and_leaves_no_thread),
     };

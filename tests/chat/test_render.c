@@ -1,4 +1,4 @@
-/* Rendering against the vectors of protocol specification 2.8, by their SHA-256 (appendix A). */
+/* Rendering against the vectors of docs/spec/protocol.md, section 2.8, by their SHA-256 (appendix A). */
 #include "chat/template.h"
 #include "support/gguf_builder.h"
 #include "support/support.h"

@@ -88,14 +88,14 @@ class Ds4(unittest.TestCase):
 
     def test_numbers_are_decimal(self):
         for value in ("0x400", "1e3", "-5", "+5", " 5", "5k", "", "15", "1073741825", "99999999999999999999"):
-            self.assertIn("--ctx wants an integer from 16 to 1073741824", self.run_ds4("--ctx", value, code=2).stderr)
+            self.assertIn("--ctx must be an integer between 16 and 1073741824", self.run_ds4("--ctx", value, code=2).stderr)
         self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--seed", str(2**64 - 1))
 
     def test_sampling_has_the_rules_of_the_server(self):
         """Temperature is 0 to 2, and seed 0 is a seed like any other."""
         self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--temp", "2")
         for value in ("2.01", "-0.1", "nan"):
-            self.assertIn("--temp wants a number from 0 to 2", self.run_ds4("-p", "Hi", "--temp", value, code=2).stderr)
+            self.assertIn("--temp must be a number between 0 and 2", self.run_ds4("-p", "Hi", "--temp", value, code=2).stderr)
         answers = [self.run_ds4("-p", "Write a long story.", "--nothink", "-n", "30", "--temp", "2", "--min-p", "0", *seed).stdout
                    for seed in (("--seed", "0"), ("--seed", "0"), ("--seed", "1"), (), ())]
         self.assertEqual(answers[0], answers[1])
@@ -105,7 +105,7 @@ class Ds4(unittest.TestCase):
         self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--loop-guard", "none")
         self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--loop-guard", "64")
         for value in ("63", "no", ""):
-            self.assertIn("--loop-guard wants an integer from 64", self.run_ds4("-p", "Hi", "--loop-guard", value, code=2).stderr)
+            self.assertIn("--loop-guard must be an integer between 64", self.run_ds4("-p", "Hi", "--loop-guard", value, code=2).stderr)
 
     def test_files_that_are_no_prompt(self):
         with tempfile.NamedTemporaryFile() as file:

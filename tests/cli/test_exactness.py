@@ -143,7 +143,7 @@ class Exactness(unittest.TestCase):
                 self.assertTrue((whole.view("u4") == again.view("u4")).all(), f"{preset} chunk {chunk} threads {threads}")
 
     def test_the_reference_itself(self):
-        """Values that the model specification gives (sections 3, 4, 12.2)."""
+        """Values that docs/spec/model.md gives (sections 3, 4, 12.2)."""
         net = reference.Network.__new__(reference.Network)
         net.rot = 64
         flash = {"rope.scaling.factor": 16.0, "rope.scaling.original_context_length": 65536, "rope.scaling.yarn_beta_fast": 32.0,

@@ -55,7 +55,7 @@ class Logits(unittest.TestCase):
         self.refused("--act f16: use q8 or f32", "1", "--act", "f16")
         self.refused("--kv-rounding some: use official or none", "1", "--kv-rounding", "some")
         self.refused("--backend abacus: use cpu", "1", "--backend", "abacus")
-        self.refused("--chunk wants an integer", "1", "--chunk", "-1")
+        self.refused("--chunk must be an integer", "1", "--chunk", "-1")
         self.refused("--nothing", "1", "--nothing")
         self.refused("kernels 'mmx' do not exist", "1", "--kernels", "mmx")
         self.refused("a draft needs two tokens", "1", "--draft")

@@ -72,7 +72,9 @@ class Interactive(unittest.TestCase):
 
     def test_commands_answers_and_the_end(self):
         t = Terminal(self.home, *GREEDY)
-        self.assertIn(b"/help lists commands", t.expect(b"ds4> $"))
+        opening = t.expect(b"ds4> $")
+        self.assertIn(b"/help lists commands", opening)
+        self.assertIn(b"This is ds4-mini, a small model that comes with ds4; -m FILE loads another.", opening)
         t.type(b"/help\n")
         self.assertIn(b"/read FILE", t.expect(b"ds4> $"))
         t.type(b"/nope\n")

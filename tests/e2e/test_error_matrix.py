@@ -12,7 +12,7 @@ import script
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "oracle"))
 import kv_reader  # noqa: E402
 
-# The table of the kvstore specification, section 15. The engine's own points are in test_founding_case.py: there a failure
+# The table of docs/spec/kvstore.md, section 15. The engine's own points are in test_founding_case.py: there a failure
 # of the clean run is meant to be seen.
 ERRORS = {
     "open.*": ("ENOENT", "EACCES", "EMFILE", "ELOOP", "EIO", "EROFS"),

@@ -1,4 +1,4 @@
-"""The store that a server wrote, read by the reader that was written from the format document alone."""
+"""The store that a server wrote, read by the reader that was written from docs/formats/kv-store.md alone."""
 import pathlib
 import sys
 import unittest

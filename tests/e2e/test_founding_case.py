@@ -1,4 +1,4 @@
-"""The founding case (kvstore specification, suites E2, E3 and E4; told in docs/founding-case.md).
+"""The founding case (docs/spec/kvstore.md, section 16, suites E2, E3 and E4; told in docs/founding-case.md).
 
 A checkpoint is saved, the server is killed, and after the restart the engine fails on the restored state. The client
 must see nothing but latency; the checkpoint must never be used again."""
@@ -190,7 +190,7 @@ class ShortConversations(unittest.TestCase):
 
 
 class Classes(unittest.TestCase):
-    """The table of the kvstore specification, section 7, with sampling: what has been drawn stays drawn."""
+    """The table of docs/spec/kvstore.md, section 7, with sampling: what has been drawn stays drawn."""
 
     ASKED = "a3"
     HOW = {"temperature": 1, "seed": 5, "max_tokens": 12, "logit_bias": {"1": -100}}

@@ -207,6 +207,25 @@ class Connections(Wire):
         self.wait(server, lambda: server.post(dict(SHORT, max_tokens=0))[0] == 200)
 
 
+    def test_bodies_that_become_complete_at_once_leave_the_reserve(self):
+        server = self.serve("--max-connections", "2", "--batched-session", "1")
+        body = json.dumps(dict(LONG, stream=True)).encode()
+        held = [self.send(server, chat(f"Content-Length: {len(body)}", body=body[:-1])) for _ in range(2 + 15)]
+        self.wait(server, lambda: server.metric("ds4_connections") == 2 + 16)  # with the one that asks
+        for s in held:  # no head was refused: nothing was being answered then
+            s.sendall(body[-1:])
+            s.setblocking(False)
+
+        def is_refused(s):
+            try:
+                return b" 503 " in s.recv(20, socket.MSG_PEEK)
+            except BlockingIOError:
+                return False
+
+        self.wait(server, lambda: sum(map(is_refused, held)) == 15)
+        self.assertEqual(server.get("/health")[0], 200)
+
+
 class Memory(Wire):
     """What a client without a key, or with one, can make the server keep."""
 

@@ -36,8 +36,8 @@ class BadStart(unittest.TestCase):
         self.assertIn("/nonexistent.gguf", done.stderr)
 
     def test_wrong_options_say_so(self):
-        for arguments, words in ((("--port", "x"), "--port wants an integer"), (("--prot", "1"), "unknown option --prot"),
-                                 (("--ctx",), "--ctx needs a value"), (("--port", "1e3"), "--port wants an integer"),
+        for arguments, words in ((("--port", "x"), "--port must be an integer"), (("--prot", "1"), "unknown option --prot"),
+                                 (("--ctx",), "--ctx needs a value"), (("--port", "1e3"), "--port must be an integer"),
                                  (("--api-key", ""), "--api-key is empty"), (("--api-key-file", os.devnull), "is empty"),
                                  (("--default-effort", "silly"), "--default-effort silly"), (("--host", "nosuch.invalid"), "--host nosuch.invalid"),
                                  (("--cuda",), "only the cpu backend"), (("--heartbeat", "x"), "events, comments or off"),

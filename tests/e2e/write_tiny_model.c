@@ -1,4 +1,4 @@
-/* tiny-model PATH [SEED]: the synthetic model of the kvstore specification, section 16, for suites that start a server
+/* tiny-model PATH [SEED]: the synthetic model of docs/spec/kvstore.md, section 16, for suites that start a server
  * hundreds of times. */
 #include "support/tiny_model.h"
 

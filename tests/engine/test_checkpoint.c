@@ -1,4 +1,4 @@
-/* Suite E1 (kvstore specification, section 16): a sequence that is saved, closed, opened again and restored is the
+/* Suite E1 (docs/spec/kvstore.md, section 16): a sequence that is saved, closed, opened again and restored is the
  * sequence that was never interrupted, bit for bit. P7, P8. The real engine over a tiny network of every layer kind. */
 #include "base/fault.h"
 #include "engine/tiny_engine.h"

@@ -233,6 +233,40 @@ static void an_item_that_fails_leaves_the_others_alone(void **state)
     engine_close(e);
 }
 
+/* A device that fails in a step leaves every sequence of it at its length, in a state that only a reset makes usable. */
+static void a_lost_device_spoils_the_sequences_of_its_step(void **state)
+{
+    (void)state;
+    uint32_t a[N_TOKENS], out[N_OUT];
+    uint64_t bits;
+    make_tokens(a, N_TOKENS, 73);
+    engine *e = open_engine(false);
+    engine_sequence *in_step[2] = { new_sequence(e), new_sequence(e) }, *other = new_sequence(e);
+    engine_work work[2];
+    for (size_t i = 0; i < 2; i++) {
+        feed(e, in_step[i], a, 20, 20);
+        work[i] = (engine_work){ .sequence = in_step[i], .tokens = a + 20, .n_tokens = 30, .want_logits = true };
+    }
+    feed(e, other, a, 50, 50);
+    assert_int_equal(fault_configure("backend.end:DEVICE_LOST@1", 1, NULL, NULL), DS4_OK);
+    assert_int_equal(engine_step(e, work, 2, NULL), DS4_ERR_DEVICE_LOST);
+    assert_true(fault_disarm());
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(engine_sequence_length(in_step[i]), 20);
+        assert_int_equal(engine_step(e, &work[i], 1, NULL), DS4_ERR_ARGUMENT);
+        assert_int_equal(engine_sequence_rewind(in_step[i], 19, NULL), DS4_ERR_UNSUPPORTED);
+        engine_sequence_reset(in_step[i]);
+        feed(e, in_step[i], a, 50, 50);
+        go_on(e, in_step[i], N_OUT, out, &bits);
+        assert_true(bits == plain_bits(a, 50));
+        engine_sequence_free(in_step[i]);
+    }
+    go_on(e, other, N_OUT, out, &bits);
+    assert_true(bits == plain_bits(a, 50));
+    engine_sequence_free(other);
+    engine_close(e);
+}
+
 /* What the store could not take does not count as saved. */
 static void what_was_dropped_is_not_counted(void **state)
 {
@@ -262,6 +296,7 @@ int main(void)
 #ifdef DS4_KV_FAULTS
         cmocka_unit_test(a_restore_that_fails_leaves_nothing),
         cmocka_unit_test(an_item_that_fails_leaves_the_others_alone),
+        cmocka_unit_test(a_lost_device_spoils_the_sequences_of_its_step),
         cmocka_unit_test(what_was_dropped_is_not_counted),
 #endif
     };

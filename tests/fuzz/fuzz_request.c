@@ -2,6 +2,7 @@
 #include "server/request.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,6 +22,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                      .response_format = r.response_format };
         chat_render(&prompt, &spans, NULL, NULL);
         text_spans_free(&spans);
+        if (!request_settle(&r, &e))
+            abort();
+        for (size_t i = 0; i < r.n_stops; i++)
+            if (memchr(r.stops[i].data, 0, r.stops[i].size + 1) == NULL) /* reads each of them to its end */
+                abort();
+        for (size_t i = 0; i < r.n_tools; i++)
+            if (r.tools[i].name.data[r.tools[i].name.size] || r.tools[i].schema.data[r.tools[i].schema.size])
+                abort();
     } else if (e.status < 400 || !e.message[0]) {
         abort();
     }

@@ -1,4 +1,4 @@
-/* Any text: no control token comes out, and decoding gives the bytes back (protocol specification 1.4). */
+/* Any text: no control token comes out, and decoding gives the bytes back (docs/spec/protocol.md, section 1.4). */
 #include "support/byte_tokenizer.h"
 #include "text/text.h"
 

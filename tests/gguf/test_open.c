@@ -1,4 +1,4 @@
-/* Hostile model files: checks 1 to 27, 37 and 38 of weights specification 1.4, each with its words. The number of a check
+/* Hostile model files: checks 1 to 27, 37 and 38 of docs/spec/weights.md, each with its words. The number of a check
  * stands behind its first case. Checks 28 to 36 need a model: tests/model/test_config.c, test_bind.c. */
 #include "gguf/gguf.h"
 #include "support/gguf_builder.h"

@@ -1,5 +1,5 @@
 /* Suite C5: objects damaged, cut, exchanged and forged. Never a hit on one of them, whatever its checksums say. P and F
- * numbers: docs/reliability.md. */
+ * numbers: docs/spec/kvstore.md. */
 #include "base/log.h"
 #include "kv/stub_model.h"
 #include "support/support.h"

@@ -1,4 +1,5 @@
-/* The directory under the store: what is synced, what a file-size limit does, how often folders are listed. P and F numbers: docs/reliability.md. */
+/* The directory under the store: what is synced, what a file-size limit does, how often folders are listed.
+ * P and F numbers: docs/spec/kvstore.md. */
 #include "kv/stub_model.h"
 #include "support/support.h"
 

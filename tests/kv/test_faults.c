@@ -1,4 +1,5 @@
-/* Suite C2 in the small. P and F numbers: docs/reliability.md. */
+/* Suite C2 in the small. P and F numbers: docs/spec/kvstore.md. */
+#include "base/clock.h"
 #include "base/fault.h"
 #include "kv/stub_model.h"
 #include "support/support.h"
@@ -177,6 +178,40 @@ static void a_draft_in_the_queue_does_not_escape_its_verdict(void **state)
     kv_chain_free(chain);
     kv_store_close(s, 0);
 }
+
+/* Closing takes frontiers that a newer one replaces out of the queue, and frees them: no draft keeps the chain's stem. */
+static void closing_frees_what_it_takes_out_of_the_queue(void **state)
+{
+    uint32_t tokens[60];
+    kv_chain *chain;
+    kv_metrics m;
+    (void)state;
+    kv_store *s = kv_store_hold(stub_open());
+    stub_tokens(tokens, 60, 1);
+    assert_int_equal(kv_chain_new(&chain, s, NULL), DS4_OK);
+    fault_hold("writer.before_copy", 1);
+    for (uint64_t n = 5; n < 8; n++) {
+        assert_int_equal(kv_chain_extend(chain, tokens + chain->n, n - chain->n, NULL), DS4_OK);
+        assert_int_equal(stub_submit_frontier(chain, tokens, n), DS4_OK);
+        if (n == 5)
+            fault_wait_held();
+    }
+    kv_store_hurry(s, clock_monotonic_us());
+    assert_false(kv_store_close(s, 0)); /* the writer is held */
+    fault_release();
+    pthread_mutex_lock(&s->lock);
+    while (s->n_holders > 1) /* this one stays */
+        pthread_cond_wait(&s->changed, &s->lock);
+    const unsigned n_references = chain->stem->references;
+    pthread_mutex_unlock(&s->lock);
+    assert_true(fault_disarm());
+    kv_store_metrics(s, &m);
+    assert_int_equal(m.queue_jobs, 0);
+    assert_int_equal(m.write_dropped_total[KV_DROP_SHUTDOWN], 2);
+    assert_int_equal(n_references, 1);
+    kv_chain_free(chain);
+    kv_store_let_go(s);
+}
 #endif
 
 int main(void)
@@ -191,6 +226,7 @@ int main(void)
         TEST(what_could_not_be_opened_is_tried_again),
         TEST(a_draft_on_its_way_does_not_escape_its_verdict),
         TEST(a_draft_in_the_queue_does_not_escape_its_verdict),
+        TEST(closing_frees_what_it_takes_out_of_the_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 #else

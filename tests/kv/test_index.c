@@ -1,4 +1,4 @@
-/* The index: an order that survives every change, and what may be evicted. P and F numbers: docs/reliability.md. */
+/* The index: an order that survives every change, and what may be evicted. P and F numbers: docs/spec/kvstore.md. */
 #include "kv/store.h"
 #include "support/support.h"
 
@@ -109,8 +109,8 @@ static void ancestors_outlive_their_descendants(void **state)
         assert_int_equal(victim(&index, 0), -1);
         assert_int_equal(index.n, 0);
         assert_int_equal(index.bytes, 0);
-        for (size_t i = 0; i < KV_SHELVES; i++)
-            assert_int_equal(index.shelves[i].n, 0); /* nor is anything left of their names */
+        for (size_t i = 0; i < KV_SHARDS; i++)
+            assert_int_equal(index.shards[i].n, 0); /* nor is anything left of their names */
         kv_index_free(&index);
     }
 }
@@ -194,7 +194,7 @@ static void the_order_follows_the_clock(void **state)
     kv_index_hit(&index, &two, NOW - 100 * HOUR * SECOND);
     assert_int_equal(victim(&index, 0), 2);
     const uint64_t later_ns = NOW + 48 * HOUR * SECOND;
-    for (int i = 0; i < KV_SHELVES; i++)
+    for (int i = 0; i < KV_SHARDS; i++)
         kv_index_rank(&index, (uint8_t)i, later_ns);
     assert_true(kv_index_victim(&index, later_ns, 0, &o));
     assert_true(hash_key_equal(&o->key, &one));

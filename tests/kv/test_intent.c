@@ -1,5 +1,5 @@
 /* Whose intents speak for a crash: those of processes that are gone, and of nobody else. P3; P and F numbers:
- * docs/reliability.md. */
+ * docs/spec/kvstore.md. */
 #include "base/fault.h"
 #include "kv/stub_model.h"
 #include "support/support.h"
@@ -327,6 +327,27 @@ static void without_locks_the_innocent_come_back(void **state)
     kv_store_close(s, 0);
 }
 
+/* What this process itself has on trial is neither doubtful nor, however long the trial takes, a crash. */
+static void without_locks_a_server_knows_its_own_intents(void **state)
+{
+    static const char *const faults[] = { "lock:EINVAL@*", "lock:EINVAL@*;clock:skew:61@*" };
+    uint32_t tokens[60];
+    (void)state;
+    kv_store *s = stub_open_saved(tokens);
+    assert_int_equal(fault_configure(faults[0], 1, NULL, NULL), DS4_OK);
+    kv_plan *plan = stub_begin(s, tokens, 60);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        assert_int_equal(fault_configure(faults[i], 1, NULL, NULL), DS4_OK);
+        assert_int_equal(stub_restored(s, tokens, 60), 40); /* another request with this beginning */
+        assert_int_equal(stub_count_files("intent"), 1);
+        assert_int_equal(stub_count_files("quarantine"), 0);
+    }
+    kv_plan_succeed(plan, 0);
+    kv_plan_release(plan);
+    fault_configure(NULL, 1, NULL, NULL);
+    kv_store_close(s, 0);
+}
+
 /* A record that cannot be removed says nothing any more. */
 static void an_intent_that_stays_condemns_nobody(void **state)
 {
@@ -361,6 +382,7 @@ int main(void)
         TEST(without_locks_it_rests_for_a_minute),
         TEST(without_locks_a_short_one_rests_too),
         TEST(without_locks_the_innocent_come_back),
+        TEST(without_locks_a_server_knows_its_own_intents),
         TEST(an_intent_that_stays_condemns_nobody),
 #endif
     };

@@ -1,5 +1,5 @@
 /* The names of objects, pinned: a build that names them otherwise finds nothing of what older ones saved (F59). The vectors
- * were computed with Python's hashlib from the format document, section 2, not with this code. */
+ * were computed with Python's hashlib from docs/formats/kv-store.md, "Names", not with this code. */
 #include "kv/key.h"
 #include "support/support.h"
 

@@ -1,4 +1,4 @@
-/* The values of a section: finite or not, and its statistics, as the plain loops of the format document give them. */
+/* The values of a section: finite or not, and its statistics, as the plain loops of docs/formats/kv-store.md give. */
 #include "kv/stub_model.h"
 #include "support/support.h"
 

@@ -1,5 +1,6 @@
 /* What happens when a clean run computes again what the store has: damaged files are mended, the rows of other kernels are
- * replaced, and no frontier is ever used over segments that it was not computed from. P and F numbers: docs/reliability.md. */
+ * replaced, and no frontier is ever used over segments that it was not computed from.
+ * P and F numbers: docs/spec/kvstore.md. */
 #include "kv/stub_model.h"
 #include "support/support.h"
 

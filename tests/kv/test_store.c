@@ -1,4 +1,4 @@
-/* The store by itself: round trips, room, directories. P and F numbers: docs/reliability.md. */
+/* The store by itself: round trips, room, directories. P and F numbers: docs/spec/kvstore.md. */
 #include "base/clock.h"
 #include "kv/stub_model.h"
 #include "support/support.h"
@@ -95,9 +95,9 @@ static void assert_ancestors_are_there(kv_store *s)
 {
     size_t n = 0;
     pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < KV_SHELVES; i++)
-        for (size_t k = 0; k < s->index.shelves[i].n_slots; k++)
-            for (const kv_object *o = s->index.shelves[i].slots[k]; o; o = o->next) {
+    for (size_t i = 0; i < KV_SHARDS; i++)
+        for (size_t k = 0; k < s->index.shards[i].n_slots; k++)
+            for (const kv_object *o = s->index.shards[i].slots[k]; o; o = o->next) {
                 n += o->known;
                 assert_true(!o->known || o->begin == 0 || o->parent->known);
             }

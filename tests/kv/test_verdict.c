@@ -1,4 +1,5 @@
-/* Suspicion, verdicts, crashes: suites E2, E3, E4 at the store, F48, and other servers. P and F numbers: docs/reliability.md. */
+/* Suspicion, verdicts, crashes: suites E2, E3, E4 at the store, F48, and other servers.
+ * P and F numbers: docs/spec/kvstore.md. */
 #include "kv/stub_model.h"
 #include "support/support.h"
 

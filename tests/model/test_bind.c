@@ -1,4 +1,4 @@
-/* Tensors: checks 22, 30, 31, 32, 35 and 36 of weights specification 1.4; (3) to (6) of model specification 13.3. */
+/* Tensors: checks 22, 30, 31, 32, 35 and 36 of docs/spec/weights.md; (3) to (6) of docs/spec/model.md, section 13.3. */
 #include "backend/cpu/cpu.h"
 #include "one_change.h"
 #include "quant/quant.h"

@@ -1,4 +1,5 @@
-/* Hyper-parameters: checks 28, 29, 33 and 34 of weights specification 1.4; (1), (2), (7), (8) of model specification 13.3. */
+/* Hyper-parameters: checks 28, 29, 33 and 34 of docs/spec/weights.md; (1), (2), (7), (8) of docs/spec/model.md,
+ * section 13.3. */
 #include "one_change.h"
 
 #include <math.h>

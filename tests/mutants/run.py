@@ -80,6 +80,7 @@ def copy_sources(tree):
 class Bench:
     def __init__(self, folder):
         self.tree, self.build, self.log = folder / "tree", folder / "build", folder / "log"
+        self.targets_of = {}
         self.tree.mkdir(parents=True, exist_ok=True)
         copy_sources(self.tree)
         if not (self.build / "build.ninja").exists():
@@ -93,8 +94,18 @@ class Bench:
             sys.exit(f"{' '.join(map(str, command))}\n{self.log.read_text()[-4000:]}")
         return done.returncode == 0
 
-    def builds(self, check=False):
-        return self.run(["cmake", "--build", self.build], check)
+    def builds(self, check=False, tests=None):
+        """Builds everything, or what the tests whose names match `tests` need."""
+        targets = self.targets(tests) if tests else []
+        return self.run(["cmake", "--build", self.build] + (["--target", *targets] if targets else []), check)
+
+    def targets(self, tests):
+        """The programs of C tests, test-ROOM-NOUN; nothing (that is, everything) when a script is among the tests."""
+        if tests not in self.targets_of:
+            names = subprocess.run(["ctest", "--test-dir", self.build, "-N", "-R", tests], capture_output=True, text=True).stdout
+            found = ["test-" + name.replace("/", "-") for name in re.findall(r"Test +#\d+: (\S+)", names)]
+            self.targets_of[tests] = found if all((self.build / "tests" / name).exists() for name in found) else []
+        return self.targets_of[tests]
 
     def passes(self, tests, cpu_seconds):
         """Whether the tests whose names match pass. None if there is none."""
@@ -136,7 +147,7 @@ def main():
         original, begun = path.read_text(), time.monotonic()
         try:
             path.write_text(mutation.applied(original))
-            if not bench.builds():
+            if not bench.builds(tests=mutation.tests):
                 mutation.result = "DOES NOT COMPILE"
             elif bench.passes(mutation.tests, 120):
                 mutation.result = "SURVIVED"

@@ -27,6 +27,11 @@ def need(condition, what):
         raise Bad(what)
 
 
+def need_finite(kind, tops, scales):
+    """The largest code of each block, times its scale, is below 2^128: that is finite in f32, for it has few bits."""
+    need((np.ldexp(tops, scales.reshape(-1).astype("i4") - 127) < 2.0**128).all(), f"section {kind}: overflow")
+
+
 def store_secret(folder):
     data = (folder / "STORE").read_bytes()
     need(len(data) == 4096 and data[:8] == bytes.fromhex("8944533453540d0a"), "STORE: magic")
@@ -81,9 +86,15 @@ class Object:
         if kind == 4:
             codes = np.concatenate([rows[:, :index // 2] & 15, rows[:, :index // 2] >> 4], 1)
             need(not (codes == 8).any() and not (rows[:, index // 2:] == 255).any(), "section 4: codes")
+            pairs = rows[:, :index // 2].reshape(-1, 16)
+            tops = np.array([0, .5, 1, 1.5, 2, 3, 4, 6])[np.maximum(pairs & 7, pairs >> 4 & 7).max(1)]
+            need_finite(kind, tops, rows[:, index // 2:])
             return
         need(not ((rows[:, :plain] & 127) == 127).any(), f"section {kind}: codes")
         need(not (rows[:, plain:plain + plain // 64] == 255).any(), f"section {kind}: scales")
+        tops = (rows[:, :plain] & 127).reshape(-1, 64).max(1).astype("i4")
+        tops = np.where(tops < 8, tops / 512, np.ldexp(1 + tops % 8 / 8, tops // 8 - 7))
+        need_finite(kind, tops, rows[:, plain:plain + plain // 64])
         need(not rows[:, plain + plain // 64:plain + scales].any(), f"section {kind}: padding")
         tail = np.ascontiguousarray(rows[:, plain + scales:]).view("<u2").astype("u4") << 16
         need(np.isfinite(tail.view("f4")).all(), f"section {kind}: not finite")

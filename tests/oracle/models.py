@@ -1,5 +1,5 @@
-"""Tiny V4 models with random weights, each made to catch one kind of mistake. The shapes are those of the model
-specification's section 15."""
+"""Tiny V4 models with random weights, each made to catch one kind of mistake. The presets are
+the table of docs/spec/model.md, section 15."""
 import struct
 
 import numpy as np

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A second renderer of prompts, plain and slow, written from the protocol specification (section 2) and not from src/chat.
+"""A second renderer of prompts, plain and slow, written from docs/spec/protocol.md, section 2, and not from src/chat.
 
     prompt.py [SEED [N]] > tests/data/prompts.jsonl     random requests with the prompts they must become
 

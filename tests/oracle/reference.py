@@ -1,4 +1,4 @@
-"""DeepSeek V4 in NumPy float64, written from the model specification alone: whole sequences, no state, nothing fast.
+"""DeepSeek V4 in NumPy float64, written from docs/spec/model.md alone: whole sequences, no state, nothing fast.
 
 It shares no code with ds4. It reads a GGUF file of plain types (F32, F16, BF16, Q8_0, I32), so that it can check any small
 model, ds4-mini included.

@@ -1,4 +1,4 @@
-/* Number formats: every code, and the check values of model specification 12.2. */
+/* Number formats: every code, and the check values of docs/spec/model.md, section 12.2. */
 #include "quant/quant.h"
 #include "support/support.h"
 
@@ -98,6 +98,17 @@ static void fp8_rounds_to_nearest_even(void **state)
     assert_true(isnan(quant_e4m3_to_f32(0x7f)));
 }
 
+static void fp8_saturates(void **state)
+{
+    const float large[] = { 448, 449, 463.9f, 464, 479, 480, 511, 512, 1e4f, 3.4e38f, INFINITY };
+    (void)state;
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        assert_int_equal(quant_f32_to_e4m3(large[i]), 0x7e);
+        assert_int_equal(quant_f32_to_e4m3(-large[i]), 0xfe);
+    }
+    assert_int_equal(quant_f32_to_e4m3(NAN) & 0x7f, 0x7f);
+}
+
 static void fp4_rounds_to_nearest_even(void **state)
 {
     (void)state;
@@ -136,7 +147,7 @@ static void the_roundings_of_the_state_have_their_check_values(void **state)
 }
 
 /* 64 channels make the rotation exact for short numbers, and doing it twice is doing nothing: so the blocks of 32 that are
- * rounded are the ones that the specification gives values for. */
+ * rounded are the ones that docs/spec/model.md, section 12.2, gives values for. */
 static void the_index_rounding_has_its_check_values(void **state)
 {
     float given[64] = { 0.26f, -1.3f, 2.5f, 5.0f, 7.0f },
@@ -252,7 +263,7 @@ static void rounding_twice_is_rounding_once(void **state)
     free(x);
 }
 
-/* Blocks with the values that another program reads in them, and the example of the weights specification. */
+/* Blocks with the values that another program reads in them, and the example of docs/spec/weights.md, section 2.3. */
 static void known_blocks_of_q8_0(void **state)
 {
     static const struct {
@@ -404,6 +415,27 @@ static void damaged_packed_rows_are_not_valid(void **state)
     free(x);
 }
 
+/* Also scales so large that a value is infinite, although neither the scale nor the code is. */
+static void packed_values_that_overflow_are_not_valid(void **state)
+{
+    (void)state;
+    for (unsigned scale = 240; scale < 255; scale++)
+        for (unsigned code = 0; code < 0x7f; code++) {
+            uint8_t kv[64 + 8] = { 0 }, index[16 + 1] = { 0 };
+            float x[64];
+            kv[code % 64] = (uint8_t)(code | (code & 1) << 7);
+            kv[64] = (uint8_t)scale;
+            quant_unpack_kv(kv, 64, 0, x);
+            assert_int_equal(quant_packed_kv_valid(kv, 64, 0), isfinite(x[code % 64]) != 0);
+            if (code >= 16 || code == 8)
+                continue;
+            index[code] = (uint8_t)(code % 2 ? code << 4 : code);
+            index[16] = (uint8_t)scale;
+            quant_unpack_index(index, 32, x);
+            assert_int_equal(quant_packed_index_valid(index, 32), isfinite(x[2 * code + code % 2]) != 0);
+        }
+}
+
 /* Values so small that their scale is rounded to a few bits, and values that are none. */
 static void eight_bit_values_stay_in_range(void **state)
 {
@@ -436,6 +468,7 @@ int main(void)
         cmocka_unit_test(halves_are_rounded_to_nearest_even),
         cmocka_unit_test(every_code_of_fp8_and_of_scales_has_its_value),
         cmocka_unit_test(fp8_rounds_to_nearest_even),
+        cmocka_unit_test(fp8_saturates),
         cmocka_unit_test(fp4_rounds_to_nearest_even),
         cmocka_unit_test(the_roundings_of_the_state_have_their_check_values),
         cmocka_unit_test(the_index_rounding_has_its_check_values),
@@ -448,6 +481,7 @@ int main(void)
         cmocka_unit_test(eight_bit_blocks),
         cmocka_unit_test(packed_rows_hold_every_bit),
         cmocka_unit_test(damaged_packed_rows_are_not_valid),
+        cmocka_unit_test(packed_values_that_overflow_are_not_valid),
         cmocka_unit_test(eight_bit_values_stay_in_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@ struct engine {
 struct engine_sequence {
     token_list tokens;
     float logits[STUB_VOCAB];
-    bool has_logits;
+    bool has_logits, bad;
     uint32_t frontier_at;
 };
 struct kv_plan {
@@ -110,7 +110,7 @@ void engine_sequence_reset(engine_sequence *s)
 {
     stub.n_resets++;
     s->tokens.n = 0;
-    s->has_logits = false;
+    s->has_logits = s->bad = false;
     s->frontier_at = 0;
 }
 
@@ -196,8 +196,14 @@ ds4_status engine_step(engine *e, engine_work *work, size_t n, ds4_error *err)
         clock_sleep_us(500);
     if (fails(STUB_STEP))
         return fail(STUB_STEP, err);
-    if (++stub.n_steps == stub.fail_step)
+    for (size_t i = 0; i < n; i++)
+        if (work[i].sequence->bad)
+            return ds4_fail(err, DS4_ERR_ARGUMENT, "stub: a state that must be reset first");
+    if (++stub.n_steps == stub.fail_step) {
+        for (size_t i = 0; i < n; i++)
+            work[i].sequence->bad = stub.step_status == DS4_ERR_DEVICE_LOST;
         return ds4_fail(err, stub.step_status, "stub failure of step %u", (unsigned)stub.fail_step);
+    }
     if (n > stub.n_items_max)
         stub.n_items_max = (unsigned)n;
     count_kinds(work, n);

@@ -39,7 +39,8 @@ typedef struct stub_world {
     atomic_uint n_calls; /* passages of fail_call so far */
     /* Memory: so many sequences fit; more are NO_MEMORY. 0: no limit. */
     atomic_uint sequences_max;
-    /* The step with this number (1-based, counted over all steps) fails with step_status as a whole. */
+    /* The step with this number (1-based, counted over all steps) fails with step_status as a whole. DEVICE_LOST makes its
+     * states bad: they must be reset before they are used again. */
     atomic_uint fail_step;
     ds4_status step_status;
     /* An item whose range of positions holds fail_position fails with item_status, fail_times times. */

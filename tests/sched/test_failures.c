@@ -85,6 +85,31 @@ static void any_call_may_fail_at_any_time(void **state)
     }
 }
 
+/* A device that fails in the middle of a step leaves no state that another attempt could use: every request is told what
+ * happened, not that its state is bad. */
+static void a_lost_device_is_reported_to_every_request_of_the_step(void **state)
+{
+    (void)state;
+    sched *s = open_sched(2);
+    client *clients[2] = { client_new(440, 50), client_new(441, 60) };
+    stub.fail_step = 8;
+    stub.step_status = DS4_ERR_DEVICE_LOST;
+    stub.hold = true; /* until both have been submitted: they decode together */
+    for (size_t i = 0; i < 2; i++)
+        submit(s, clients[i], 50);
+    stub.hold = false;
+    for (size_t i = 0; i < 2; i++) {
+        wait_done(clients[i]);
+        assert_int_equal(clients[i]->result.finish, SCHED_FINISH_ERROR);
+        assert_int_equal(clients[i]->result.status, DS4_ERR_DEVICE_LOST);
+        assert_string_equal(clients[i]->result.error, "stub failure of step 8");
+        client_free(clients[i]);
+    }
+    client *c = ask(s, 442, 50, 5); /* states that were reset work again */
+    assert_right(c, 5);
+    end(s, c);
+}
+
 /* ---------------------------------------------------------------- memory */
 
 /* States that nobody uses are given up before a request fails: the least recently used first. */
@@ -189,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(any_call_may_fail_at_any_time, fresh_world),
+        cmocka_unit_test_setup(a_lost_device_is_reported_to_every_request_of_the_step, fresh_world),
         cmocka_unit_test_setup(an_idle_state_makes_room_for_a_request, fresh_world),
         cmocka_unit_test_setup(a_request_without_memory_waits_for_those_who_run, fresh_world),
         cmocka_unit_test_setup(a_failed_allocation_costs_an_idle_state, fresh_world),

@@ -91,6 +91,21 @@ static void the_scheduler_ends_a_loop(void **state)
     end(s, c);
 }
 
+/* The token that completes a loop may also be the last one that was asked for. Then that is the reason, and the only one. */
+static void a_request_that_ends_otherwise_reports_no_loop(void **state)
+{
+    (void)state;
+    sched *s = open_guarded(100);
+    client *c = client_new(1, 30);
+    c->only = 7;
+    submit(s, c, 100);
+    wait_done(c);
+    assert_int_equal(c->result.finish, SCHED_FINISH_LENGTH);
+    assert_int_equal(c->n_out, 100);
+    assert_int_equal(c->result.loop_period, 0);
+    end(s, c);
+}
+
 static void the_guard_can_be_turned_off(void **state)
 {
     (void)state;
@@ -110,6 +125,7 @@ int main(void)
         cmocka_unit_test_setup(a_repeating_tail_is_found, fresh_world),
         cmocka_unit_test_setup(what_changes_is_no_loop, fresh_world),
         cmocka_unit_test_setup(the_scheduler_ends_a_loop, fresh_world),
+        cmocka_unit_test_setup(a_request_that_ends_otherwise_reports_no_loop, fresh_world),
         cmocka_unit_test_setup(the_guard_can_be_turned_off, fresh_world),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

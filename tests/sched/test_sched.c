@@ -75,6 +75,24 @@ static void a_conversation_goes_on_from_its_resident_state(void **state)
     sched_close(s, 0);
 }
 
+/* Also for the largest number: no checkpoint is ever long enough, whatever a resident state saves beside it. */
+static void checkpoints_below_the_least_length_are_not_looked_for(void **state)
+{
+    (void)state;
+    sched *s = NULL;
+    sched_options o = sched_options_default();
+    o.min_cached_tokens = UINT32_MAX;
+    put_checkpoint(250);
+    assert_int_equal(sched_open(&s, stub_engine(), &o, NULL), DS4_OK);
+    client *c = ask(s, 6, 200, 5);
+    client *next = ask(s, 6, 300, 5); /* goes on from the first */
+    assert_right(next, 5);
+    assert_int_equal(stub.n_searches, 0);
+    assert_int_equal(next->result.source, SCHED_SOURCE_LIVE);
+    client_free(c);
+    end(s, next);
+}
+
 static void a_checkpoint_is_restored_begun_and_proven(void **state)
 {
     (void)state;
@@ -116,7 +134,8 @@ static void a_restored_state_that_fails_is_condemned_inside_the_request(void **s
     }
 }
 
-/* The trial is over with the first chunk, and its intent record gone (section 6, step 10); what fails later is condemned too. */
+/* The trial is over with the first chunk, and its intent record gone (docs/spec/kvstore.md, section 6); what fails
+ * later is condemned too. */
 static void a_trial_ends_with_the_first_chunk(void **state)
 {
     (void)state;
@@ -512,6 +531,7 @@ int main(void)
         cmocka_unit_test_setup(the_owner_steers_every_token, fresh_world),
         cmocka_unit_test_setup(many_requests_share_steps_and_none_disturbs_another, fresh_world),
         cmocka_unit_test_setup(a_conversation_goes_on_from_its_resident_state, fresh_world),
+        cmocka_unit_test_setup(checkpoints_below_the_least_length_are_not_looked_for, fresh_world),
         cmocka_unit_test_setup(a_checkpoint_is_restored_begun_and_proven, fresh_world),
         cmocka_unit_test_setup(a_restored_state_that_fails_is_condemned_inside_the_request, fresh_world),
         cmocka_unit_test_setup(a_trial_ends_with_the_first_chunk, fresh_world),

@@ -115,36 +115,41 @@ static void idle_connections_make_room_first_then_heads_then_bodies(void **state
     come("127.0.0.1");
     assert_true(is_cut(first_head));
     assert_false(is_cut(body));
-    for (size_t i = 0; i < n_peers; i++) { /* now all others are answered */
+    for (size_t i = 0; i < n_peers; i++) /* now no head is missing */
         connections_head(list, peers[i].entry);
-        if (&peers[i] != body)
-            connections_busy(list, peers[i].entry);
-    }
-    peer *last = come("127.0.0.1");
+    peer *refused = &peers[n_peers - 1];
+    assert_true(connections_busy(list, refused->entry));
+    connections_head(list, come("127.0.0.1")->entry);
     assert_true(is_cut(body));
-    connections_head(list, last->entry), connections_busy(list, last->entry);
-    assert_true(is_cut(come("127.0.0.1")));
-    connections_page(list, last->entry); /* refused after all: it may go like one that is not complete */
-    assert_false(is_cut(come("127.0.0.1")));
-    assert_true(is_cut(last));
+    for (int i = 0; i < 2 * ALL; i++)
+        connections_head(list, come("127.0.0.1")->entry);
+    assert_false(is_cut(refused));
+    connections_page(list, refused->entry); /* refused after all: it may go like one that is not complete */
+    for (int i = 0; i < ALL; i++)
+        connections_head(list, come("127.0.0.1")->entry);
+    assert_true(is_cut(refused));
 }
 
-/* (4) */
+/* (4) All heads come before any body is complete, so none of them is refused at its head. */
 static void busy_connections_are_never_cut_and_leave_a_reserve(void **state)
 {
     (void)state;
     for (int i = 0; i < ALL; i++) {
-        peer *p = come("127.0.0.1");
-        connections_head(list, p->entry);
-        assert_int_equal(connections_full(list), i >= MAX);
-        connections_busy(list, p->entry);
+        connections_head(list, come("127.0.0.1")->entry);
+        assert_false(connections_full(list));
     }
-    assert_true(is_cut(come("127.0.0.1")));
-    connections_expire(list, clock_monotonic_us() + 10 * (int64_t)WAIT);
-    for (size_t i = 0; i + 1 < n_peers; i++)
-        assert_false(is_cut(&peers[i]));
-    leave(&peers[0]);
+    for (int i = 0; i < ALL; i++) {
+        assert_int_equal(connections_busy(list, peers[i].entry), i < MAX);
+        assert_int_equal(connections_full(list), i + 1 >= MAX);
+    }
+    assert_true(connections_busy(list, peers[0].entry)); /* it is one of them */
     assert_false(is_cut(come("127.0.0.1")));
+    assert_true(is_cut(&peers[MAX])); /* which was refused */
+    connections_expire(list, clock_monotonic_us() + 10 * (int64_t)WAIT);
+    for (size_t i = 0; i < n_peers; i++)
+        assert_int_equal(is_cut(&peers[i]), i >= MAX);
+    leave(&peers[0]);
+    assert_false(connections_full(list));
 }
 
 /* (3) */

@@ -12,7 +12,8 @@
 static atomic_long memory_requests;  /* since the fuse was set */
 static atomic_long memory_fuse;      /* the number of the request that fails; 0: none */
 static atomic_bool memory_stays_out; /* and all that follow */
-static atomic_long memory_n_live;    /* of malloc(), calloc() and realloc(), not freed */
+/* Of malloc(), calloc() and realloc(), not freed. */
+__attribute__((unused)) static atomic_long memory_n_live;
 
 static inline void memory_fuse_set(long nth, bool for_good)
 {

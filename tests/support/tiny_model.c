@@ -226,7 +226,7 @@ static void put_hyper_parameters(writer *w)
 #undef KEY
 }
 
-/* The printable stand-in of a byte (protocol specification, 1.1), as UTF-8. */
+/* The printable stand-in of a byte (docs/spec/protocol.md, section 1.1), as UTF-8. */
 static void put_byte_symbol(buffer *b, unsigned byte)
 {
     unsigned point = byte, extra = 0;

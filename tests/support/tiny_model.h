@@ -1,6 +1,6 @@
 /* tests/support/tiny_model.h - a V4 network of every kind of layer, small enough to run thousands of tokens in a test:
  * 6 layers (1 window only, 3 CSA, 2 HCA), window 8, random weights from a seed, a byte-level vocabulary. The synthetic
- * engine of the kvstore specification, section 16, is the real engine over this file. */
+ * engine of docs/spec/kvstore.md, section 16, is the real engine over this file. */
 #ifndef TESTS_SUPPORT_TINY_MODEL_H
 #define TESTS_SUPPORT_TINY_MODEL_H
 

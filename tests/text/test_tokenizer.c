@@ -1,4 +1,4 @@
-/* The tokenizer against protocol specification 1: the split, the merges, and what text can never become. */
+/* The tokenizer against docs/spec/protocol.md, section 1: the split, the merges, and what text can never become. */
 #include "support/byte_tokenizer.h"
 #include "support/gguf_builder.h"
 #include "support/support.h"

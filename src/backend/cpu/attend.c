@@ -1,4 +1,4 @@
-/* Attention over the window and compressed rows, with sinks: model specification, section 5. */
+/* Attention over the window and compressed rows, with sinks: docs/spec/model.md, section 5. */
 #include "backend/cpu/cpu.h"
 #include "quant/quant.h"
 

@@ -1,5 +1,5 @@
-/* Compressors: model specification, section 6. Groups are aligned to absolute positions; what a group needs from before this
- * step stands in the rings. */
+/* Compressors: docs/spec/model.md, section 6. Groups are aligned to absolute positions; what a group needs from
+ * before this step is in the rings. */
 #include "backend/cpu/cpu.h"
 #include "quant/quant.h"
 

@@ -394,13 +394,13 @@ static backend_needs cpu_needs(const backend *base, const backend_shape *shape)
 static ds4_status copy_shape(cpu_backend *b, const backend_shape *shape)
 {
     const size_t n = shape->n_layers + shape->n_draft_layers;
-    b->shape = *shape;
     b->n_pairs = shape->rope_dim / 2;
     b->layers = calloc(n + 1, sizeof *b->layers);
     for (int k = 0; k < 2; k++)
         b->omega[k] = calloc(b->n_pairs + 1, sizeof *b->omega[k]);
     if (!b->layers || !b->omega[0] || !b->omega[1])
-        return DS4_ERR_NO_MEMORY;
+        return DS4_ERR_NO_MEMORY; /* b->shape stays empty: it must not point to the caller's lists */
+    b->shape = *shape;
     memcpy(b->layers, shape->layers, n * sizeof *b->layers);
     memcpy(b->omega[0], shape->omega_window, b->n_pairs * sizeof(float));
     memcpy(b->omega[1], shape->omega_compressed, b->n_pairs * sizeof(float));
@@ -429,7 +429,7 @@ static ds4_status cpu_configure(backend *base, const backend_shape *shape, ds4_e
                 : ds4_fail(err, DS4_ERR_NO_MEMORY, "not enough memory for steps of %u tokens", shape->n_tokens_max);
 }
 
-/* --- the door -------------------------------------------------------------------------------------------------------- */
+/* --- opening and closing --------------------------------------------------------------------------------------------- */
 
 static void cpu_close(backend *base)
 {

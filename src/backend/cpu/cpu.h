@@ -88,7 +88,7 @@ static inline uint8_t *cpu_series_row(const backend_layout *layout, const backen
     return page + s->rows + row % per_page * s->row_bytes;
 }
 
-/* What stands at an offset of a sequence's rolling block. */
+/* The address of an offset in a sequence's rolling block. */
 static inline float *cpu_rolling(const backend_sequence *q, size_t offset)
 {
     return (float *)(void *)((uint8_t *)q->rolling + offset);

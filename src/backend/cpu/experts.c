@@ -1,4 +1,4 @@
-/* Mixture of experts: model specification, section 8. */
+/* Mixture of experts: docs/spec/model.md, section 8. */
 #include "backend/cpu/cpu.h"
 
 #include <float.h>

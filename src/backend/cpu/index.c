@@ -1,4 +1,4 @@
-/* The lightning indexer: which compressed rows a query sees. Model specification, section 7. */
+/* The lightning indexer: which compressed rows a query sees. See docs/spec/model.md, section 7. */
 #include "backend/cpu/cpu.h"
 
 #include <math.h>

@@ -18,7 +18,7 @@ const cpu_kernels *const cpu_kernel_variants[] = {
 const size_t n_cpu_kernel_variants = sizeof cpu_kernel_variants / sizeof cpu_kernel_variants[0];
 
 #if defined(__x86_64__)
-/* clang 14 has no word for it. */
+/* clang 14 does not know "f16c" in __builtin_cpu_supports(). */
 static bool has_f16c(void)
 {
     unsigned a, b, c, d;

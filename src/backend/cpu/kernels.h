@@ -27,7 +27,7 @@ typedef void tile_q8_fn(float *out, size_t stride, const uint8_t *const *rows, s
 typedef void weighted_sum_fn(float *out, const float *const *rows, const float *p, size_t n_rows, size_t dim);
 /* The contract of quant_activation_q8(); every variant gives its bits. */
 typedef void quantise_fn(const float *x, size_t n, int8_t *q, float *d);
-/* scores [n] times `scale` become weights that sum, with the sink's, to 1 (model specification, section 5). */
+/* scores [n] times `scale` become weights that sum, with the sink's, to 1 (docs/spec/model.md, section 5). */
 typedef void softmax_fn(float *scores, size_t n, float scale, float sink);
 /* out[i] = silu(min(gate[i], limit)) * clamp(up[i], +-limit) * weight; limit <= 0: no bounds. What comes out for i does not
  * depend on where i stands. */
