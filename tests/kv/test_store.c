@@ -484,6 +484,7 @@ int main(void)
         TEST(bad_states_are_not_saved),
         TEST(the_budget_holds),
         TEST(a_newcomer_of_little_value_is_refused),
+        TEST(what_stands_on_a_refused_segment_is_not_written),
         TEST(a_save_does_not_evict_what_it_stands_on),
         TEST(the_directory_may_vanish),
         TEST(an_emptied_directory_is_mended),
