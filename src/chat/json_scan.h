@@ -1,4 +1,4 @@
-/* chat/json_scan.h - inside the chat room: JSON byte by byte, to say which byte may come next (RFC 8259). It keeps no
+/* chat/json_scan.h - internal: JSON byte by byte, to say which byte may come next (RFC 8259). It keeps no
  * values; base/json.h reads whole texts. A scan is a plain value: copy it to try something. */
 #ifndef CHAT_JSON_SCAN_H
 #define CHAT_JSON_SCAN_H

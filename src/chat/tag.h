@@ -1,4 +1,4 @@
-/* chat/tag.h - inside the chat room: one tag of a tool block, in its canonical form or one of the forms of 3.4.
+/* chat/tag.h - internal: one tag of a tool block, in its canonical form or one of the forms of 3.4.
  * In the text here the DSML token is the byte 0xFF, which valid UTF-8 never holds. */
 #ifndef CHAT_TAG_H
 #define CHAT_TAG_H

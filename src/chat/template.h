@@ -1,4 +1,4 @@
-/* chat/template.h - inside the chat room: the fixed texts of the prompt format and the words of tool blocks.
+/* chat/template.h - internal: the fixed texts of the prompt format and the words of tool blocks.
  * The texts are data of the model release (docs/spec/protocol.md, sections 2.4 to 2.6; checksums in its appendix A). */
 #ifndef CHAT_TEMPLATE_H
 #define CHAT_TEMPLATE_H

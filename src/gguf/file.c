@@ -96,7 +96,7 @@ static ds4_status open_rest(gguf_file *file, const char *path, ds4_error *err)
     return status;
 }
 
-/* --- the door ---------------------------------------------------------------------------------------------------- */
+/* --- the public functions ---------------------------------------------------------------------------------------- */
 
 static ds4_status new_file(gguf_file **out, uint32_t n_parts, ds4_error *err)
 {

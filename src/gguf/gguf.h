@@ -1,4 +1,4 @@
-/* gguf/gguf.h - the door of the GGUF room: reads version 3 files, every byte hostile until checked; writes them too.
+/* gguf/gguf.h - the public header of the GGUF module: reads version 3 files, every byte hostile until checked; writes them too.
  * Format and every check with its message: docs/spec/weights.md, section 1.
  * Threads: a gguf_file is immutable after gguf_open() and may be used by any number of threads at once.
  * Lifetime: everything handed out points into the mapped file or into the gguf_file and lives until gguf_close(). */

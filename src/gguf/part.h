@@ -1,4 +1,4 @@
-/* gguf/part.h - inside the room: one file of a set (or the only one), and what the modules hand each other.
+/* gguf/part.h - internal: one file of a set (or the only one), and what the modules hand each other.
  *
  *   file.c  maps, walks the set  ->  parse.c  header and keys  ->  directory.c  tensors
  *

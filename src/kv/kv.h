@@ -1,4 +1,4 @@
-/* kv/kv.h - checkpoints of sequences, in one directory. The door of the room.
+/* kv/kv.h - checkpoints of sequences, in one directory. The module's public header.
  *
  * A checkpoint is a chain of immutable segments (rows of N tokens each) and a frontier (the small rolling state at one
  * position). This room stores rows as bytes in a layout it was told; it knows neither model nor engine.

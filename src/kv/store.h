@@ -1,8 +1,8 @@
-/* kv/store.h - inside the room: the store's parts and who may touch them.
+/* kv/store.h - internal: the store's parts and who may touch them.
  *
  *   chain.c    names of tokens         draft.c  images to save            writer.c  the thread that publishes them
  *   find.c     looking for a prefix    read.c   the ladder V1..V8         plan.c    what was found, in use and on trial
- *   verdict.c  negative memory         intent.c what is being tried     small.c   records, and whose writer lives
+ *   verdict.c  negative memory         intent.c what is on trial        small.c   records, and the locks of their writers
  *   index.c    what is there (heap.c)  evict.c  what must go              sweep.c   what is left over
  *   scan.c     the index at start      disk.c   the directory             publish.c how an object gets its name
  *   layout.c   what objects must hold  header.c, record.c  bytes          key.c     names

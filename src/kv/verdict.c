@@ -1,4 +1,4 @@
-/* kv/verdict.c - the conscience of the store.
+/* kv/verdict.c - which objects are not used again, and why.
  * (1) An intent stands on the disk before a restored state is used, and is taken away when its first logits were finite
  *     or a verdict was written. An intent whose process is gone is a crash on use (P3).
  * (2) A verdict names key and payload: other bytes under the same name are another object.

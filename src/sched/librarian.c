@@ -1,7 +1,7 @@
-/* sched/librarian.c - errands to the disk, one at a time.
- * (1) Nothing here makes the engine thread wait for the disk: errands for verdicts are set aside before a plan is handed out,
+/* sched/librarian.c - tasks for the disk, one at a time.
+ * (1) Nothing here makes the engine thread wait for the disk: tasks for verdicts are set aside before a plan is handed out,
  *     so that no verdict is lost or late for want of memory.
- * (2) Closing is bounded. A thread that the disk does not let go is left behind; it owns the librarian then, calls nobody
+ * (2) Closing is bounded. A thread whose disk does not answer is left behind; it owns the librarian then, calls nobody
  *     back, and frees everything if the disk ever answers. It holds the store until then. */
 #include "sched/librarian.h"
 
@@ -16,8 +16,8 @@
 /* Of one plan at most so many verdicts wait at a time: SUCCEED, SUSPECT, and one that consumes it. */
 enum { VERDICTS_PER_PLAN = 3 };
 
-typedef struct errand {
-    struct errand *next;
+typedef struct task {
+    struct task *next;
     /* A search when `plan` is NULL, else a verdict on it. */
     token_list tokens;
     uint32_t min_tokens;
@@ -28,7 +28,7 @@ typedef struct errand {
     librarian_verdict verdict;
     ds4_status why;
     char detail[240];
-} errand;
+} task;
 
 struct librarian {
     /* Constant. */
@@ -39,19 +39,19 @@ struct librarian {
     /* Guarded by `lock`; `wake` is signalled when they change. */
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    errand *head, *tail;
-    errand *spare; /* for verdicts, n_spare of them */
+    task *head, *tail;
+    task *spare; /* for verdicts, n_spare of them */
     size_t n_spare, n_plans;
     bool stopping, ended, calling;
     bool abandoned; /* nobody waits for the thread any more (2) */
 };
 
-/* ---- errands for verdicts (1) ---- */
+/* ---- tasks for verdicts (1) ---- */
 
 /* Room for the verdicts on one more plan. False: no memory. */
 static bool reserve_verdicts(librarian *l)
 {
-    errand *fresh[VERDICTS_PER_PLAN];
+    task *fresh[VERDICTS_PER_PLAN];
     for (size_t i = 0; i < VERDICTS_PER_PLAN; i++) {
         fresh[i] = calloc(1, sizeof *fresh[i]);
         if (fresh[i])
@@ -71,24 +71,24 @@ static bool reserve_verdicts(librarian *l)
     return true;
 }
 
-/* Under the lock: takes a spare errand off the list. */
-static errand *take_spare(librarian *l)
+/* Under the lock: takes a spare task off the list. */
+static task *take_spare(librarian *l)
 {
-    errand *e = l->spare;
+    task *e = l->spare;
     l->spare = e->next;
     l->n_spare--;
-    *e = (errand){ 0 };
+    *e = (task){ 0 };
     return e;
 }
 
-/* An errand is done: kept as long as the plans that are out may need it. */
-static void put_back(librarian *l, errand *e)
+/* A task is done: kept as long as the plans that are out may need it. */
+static void put_back(librarian *l, task *e)
 {
     token_list_free(&e->tokens);
     pthread_mutex_lock(&l->lock);
     const bool needed = l->n_spare < VERDICTS_PER_PLAN * l->n_plans;
     if (needed) {
-        *e = (errand){ .next = l->spare };
+        *e = (task){ .next = l->spare };
         l->spare = e;
         l->n_spare++;
     }
@@ -99,7 +99,7 @@ static void put_back(librarian *l, errand *e)
 
 /* ---- the thread ---- */
 
-static kv_plan *search(librarian *l, const errand *e)
+static kv_plan *search(librarian *l, const task *e)
 {
     kv_plan *plan = NULL;
     ds4_error err = { 0 };
@@ -121,7 +121,7 @@ static kv_plan *search(librarian *l, const errand *e)
     return plan;
 }
 
-static void judge(const errand *e)
+static void judge(const task *e)
 {
     switch (e->verdict) {
     case LIBRARIAN_SUCCEED: kv_plan_succeed(e->plan, e->us); return;
@@ -133,7 +133,7 @@ static void judge(const errand *e)
     kv_plan_release(e->plan);
 }
 
-/* Brings the answer, unless nobody is there to take it. */
+/* Delivers the answer, unless the librarian was closed meanwhile. */
 static void answer(librarian *l, uint64_t id, kv_plan *plan)
 {
     pthread_mutex_lock(&l->lock);
@@ -158,7 +158,7 @@ static bool is_abandoned(librarian *l)
     return abandoned;
 }
 
-static void run_errand(librarian *l, errand *e)
+static void run_task(librarian *l, task *e)
 {
     if (e->plan)
         judge(e);
@@ -169,7 +169,7 @@ static void run_errand(librarian *l, errand *e)
 
 static void free_librarian(librarian *l)
 {
-    for (errand *e; (e = l->spare);) {
+    for (task *e; (e = l->spare);) {
         l->spare = e->next;
         free(e);
     }
@@ -186,14 +186,14 @@ static void *work(void *argument)
     for (;;) {
         while (!l->head && !l->stopping)
             pthread_cond_wait(&l->wake, &l->lock);
-        errand *e = l->head;
+        task *e = l->head;
         if (!e)
             break; /* stopping, and everything is done */
         l->head = e->next;
         if (!l->head)
             l->tail = NULL;
         pthread_mutex_unlock(&l->lock);
-        run_errand(l, e);
+        run_task(l, e);
         pthread_mutex_lock(&l->lock);
     }
     l->ended = true;
@@ -249,7 +249,7 @@ void librarian_close(librarian *l, int64_t until_us)
     }
 }
 
-static void hand_over(librarian *l, errand *e)
+static void hand_over(librarian *l, task *e)
 {
     if (l->tail)
         l->tail->next = e;
@@ -262,7 +262,7 @@ static void hand_over(librarian *l, errand *e)
 void librarian_find(librarian *l, const uint32_t *tokens, uint32_t n, uint32_t min_tokens, int64_t deadline_us,
                     uint64_t id)
 {
-    errand *e = calloc(1, sizeof *e);
+    task *e = calloc(1, sizeof *e);
     if (!e || token_list_append_all(&e->tokens, tokens, n) != DS4_OK) {
         free(e);
         l->on_found(l->user, id, NULL);
@@ -280,7 +280,7 @@ void librarian_judge(librarian *l, kv_plan *plan, librarian_verdict verdict, int
                      const char *detail)
 {
     pthread_mutex_lock(&l->lock);
-    errand *e = take_spare(l); /* set aside when the plan was handed out (1) */
+    task *e = take_spare(l); /* set aside when the plan was handed out (1) */
     e->plan = plan;
     e->verdict = verdict;
     e->us = us;

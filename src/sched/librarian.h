@@ -9,7 +9,7 @@
 typedef struct librarian librarian;
 
 /* The answer to search `id`. `plan` is NULL for a miss; otherwise its intent record is written and the plan is the
- * receiver's, unless he answers false: nobody waits for it any more. */
+ * receiver's, unless it answers false: nobody waits for it any more. */
 typedef bool librarian_found_fn(void *user, uint64_t id, kv_plan *plan);
 
 /* `store` NULL: every search is a miss, answered all the same. */
@@ -31,7 +31,7 @@ typedef enum librarian_verdict {
     LIBRARIAN_RELEASE  /* the plan is consumed */
 } librarian_verdict;
 
-/* Errands are run in the order given: of one plan SUCCEED at most once, SUSPECT at most once, then one that consumes it. Needs
+/* Tasks are run in the order given: of one plan SUCCEED at most once, SUSPECT at most once, then one that consumes it. Needs
  * no memory. `us`: SUCCEED, how long the upload took; CONDEMN, the clean retry. */
 void librarian_judge(librarian *l, kv_plan *plan, librarian_verdict verdict, int64_t us, ds4_status why,
                      const char *detail);

@@ -1,4 +1,4 @@
-/* server/server.h - the door of the HTTP room: a listening socket, a chat dialect behind it, and an orderly end.
+/* server/server.h - the public header of the HTTP module: a listening socket, a chat dialect behind it, and an orderly end.
  * What clients see: docs/http-api.md.
  *
  * Threads: libmicrohttpd runs one thread for all connections; a second thread watches for clients that went away.

@@ -1,4 +1,4 @@
-/* text/text.h - the door of the tokenizer room: text to token ids and back.
+/* text/text.h - the public header of the tokenizer module: text to token ids and back.
  * Source of every rule: docs/spec/protocol.md, section 1 (byte-level BPE, three-pass split, injection safety).
  * Threads: a text_tokenizer is immutable after text_tokenizer_open() and may be used by any number of threads at once.
  * Everything else here belongs to one thread at a time. */

@@ -341,7 +341,7 @@ static ds4_status make_scan(loader *l)
     return DS4_OK;
 }
 
-/* --- the door -------------------------------------------------------------------------------------------------------- */
+/* --- the public functions -------------------------------------------------------------------------------------------- */
 
 ds4_status text_tokenizer_open(text_tokenizer **out, const gguf_file *file, const char *pre_override, ds4_error *err)
 {

@@ -1,4 +1,4 @@
-/* text/vocabulary.h - inside the tokenizer room: what the modules share.
+/* text/vocabulary.h - internal: what the files of the tokenizer share.
  *
  *   tokenizer.c  reads the file, answers about tokens      split.c  the three passes of 1.3      bpe.c  merges of one piece
  *   encode.c     text and spans to ids                     spans.c  lists of spans               utf8.c  streaming

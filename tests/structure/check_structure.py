@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 LINES_MAX = 800
-PROGRAM_ROOMS = ("cli", "tools")  # these may include any door
+PROGRAM_ROOMS = ("cli", "tools")  # these may include any public header
 TEST_FOLDERS = ("e2e", "clients", "fuzz", "mutants", "support", "oracle", "data", "structure", "aarch64")  # beside one per room
 PATH = re.compile(r"(?<![\w/.-])((?:bench|cmake|docs|include|models|scripts|src|tests|train)/[\w./-]*\.(?:c|h|json|md|mjs|py|sh|txt))\b")
 FAULT_SYMBOLS = ("fault_at", "fault_errno", "fault_configure", "fault_arm", "fault_disarm", "fault_hold", "fault_release")
@@ -60,7 +60,7 @@ class Check:
         seen = set()
         for room, used in self.rooms.items():
             for other in sorted(used - seen):
-                self.breach(self.root / "CMakeLists.txt", 1, f"room '{room}' uses '{other}', which stands below it")
+                self.breach(self.root / "CMakeLists.txt", 1, f"module '{room}' uses '{other}', which stands below it")
             seen.add(room)
 
     def table_is_true(self):
@@ -75,7 +75,7 @@ class Check:
             if shown[row.group(1)] != self.rooms[row.group(1)]:
                 self.breach(page, number, f"'{row.group(1)}' may include {sorted(self.rooms[row.group(1)])} in CMakeLists.txt")
         for room in sorted(set(self.rooms) - set(shown)):
-            self.breach(page, 1, f"the table of rooms lacks '{room}'")
+            self.breach(page, 1, f"the table of modules lacks '{room}'")
 
     def every_module_is_named(self):
         """A line of docs/architecture.md that begins with **ROOM** or **ROOM/** names each of its nouns, as `noun`."""
@@ -102,7 +102,7 @@ class Check:
     def include(self, path, room, number, name):
         if name.startswith("ds4/"):
             if name != "ds4/error.h" and room not in ("api", *PROGRAM_ROOMS):
-                self.breach(path, number, f'"{name}" is for those who embed libds4; a room knows "ds4/error.h" only')
+                self.breach(path, number, f'"{name}" is for those who embed libds4; a module knows "ds4/error.h" only')
             return
         parts = name.split("/")
         if len(parts) < 2 or (parts[0] not in self.rooms and parts[0] not in PROGRAM_ROOMS):
@@ -115,9 +115,9 @@ class Check:
                 self.breach(path, number, "cpu/ and cuda/ never meet")
             return
         if room not in PROGRAM_ROOMS and other not in self.rooms[room]:
-            self.breach(path, number, f"room '{room}' may not include '{other}'")
+            self.breach(path, number, f"module '{room}' may not include '{other}'")
         if other != "base" and name != f"{other}/{other}.h" and not (room == "tools" and other == "cli"):
-            self.breach(path, number, f'"{name}" is inside room \'{other}\'; its door is "{other}/{other}.h"')
+            self.breach(path, number, f'"{name}" is inside module \'{other}\'; its public header is "{other}/{other}.h"')
 
     def source(self, path, room):
         text = path.read_text()
@@ -174,11 +174,11 @@ class Check:
                 if match and "/" in match.group(1) and not match.group(1).startswith("ds4/"):
                     self.breach(path, number, f'"{match.group(1)}" is not installed')
 
-    def doors_exist(self): # the door of api is include/ds4/ds4.h
+    def doors_exist(self): # the public header of api is include/ds4/ds4.h
         for room in self.rooms:
             folder = self.root / "src" / room
             if room not in ("base", "api") and any(folder.rglob("*.c")) and not (folder / f"{room}.h").exists():
-                self.breach(folder, 1, f"room '{room}' has no door {room}.h")
+                self.breach(folder, 1, f"module '{room}' has no public header {room}.h")
 
     def release_library(self, nm, library):
         symbols = subprocess.run([nm, str(library)], capture_output=True, text=True, check=True).stdout

@@ -14,15 +14,15 @@ PAGE = "docs/architecture.md"
 # (file, text added at its end, what the check has to say). A new file under src needs a name in the page, too; that breach
 # is expected beside the one that a row is about.
 BREACHES = [
-    ("src/kv/read.c", '#include "model/model.h"\n', "room 'kv' may not include 'model'"),
-    ("src/chat/tag.c", '#include "server/server.h"\n', "room 'chat' may not include 'server'"),
-    ("src/server/pages.c", '#include "model/model.h"\n', "room 'server' may not include 'model'"),
-    ("src/base/log.c", '#include "gguf/gguf.h"\n', "room 'base' may not include 'gguf'"),
-    ("src/kv/read.c", "#include <model/model.h>\n", "room 'kv' may not include 'model'"),
-    ("src/engine/engine.c", '#include "kv/index.h"\n', "its door is \"kv/kv.h\""),
-    ("src/model/forward.c", '#include "backend/cpu/kernels.h"\n', "its door is \"backend/backend.h\""),
-    ("src/cli/talk.c", '#include "sched/job.h"\n', "its door is \"sched/sched.h\""),
-    ("src/text/bpe.c", '#include "cli/talk.h"\n', "room 'text' may not include 'cli'"),
+    ("src/kv/read.c", '#include "model/model.h"\n', "module 'kv' may not include 'model'"),
+    ("src/chat/tag.c", '#include "server/server.h"\n', "module 'chat' may not include 'server'"),
+    ("src/server/pages.c", '#include "model/model.h"\n', "module 'server' may not include 'model'"),
+    ("src/base/log.c", '#include "gguf/gguf.h"\n', "module 'base' may not include 'gguf'"),
+    ("src/kv/read.c", "#include <model/model.h>\n", "module 'kv' may not include 'model'"),
+    ("src/engine/engine.c", '#include "kv/index.h"\n', "its public header is \"kv/kv.h\""),
+    ("src/model/forward.c", '#include "backend/cpu/kernels.h"\n', "its public header is \"backend/backend.h\""),
+    ("src/cli/talk.c", '#include "sched/job.h"\n', "its public header is \"sched/sched.h\""),
+    ("src/text/bpe.c", '#include "cli/talk.h"\n', "module 'text' may not include 'cli'"),
     ("src/kv/read.c", '#include "disk.h"\n', "is no room's header"),
     ("src/kv/read.c", '#include "../base/file.h"\n', "is no room's header"),
     ("src/sched/step.c", '#include "ds4/ds4.h"\n', "for those who embed libds4"),
@@ -44,12 +44,12 @@ BREACHES = [
     ("src/attic/old.c", "int old;\n", "stands in no room"),
     ("src/loose.c", "int loose;\n", "stands in no room"),
     ("tests/attic/test_old.c", "int old;\n", "no room has this name"),
-    ("CMakeLists.txt", "ds4_room(attic USES base)\n", "the table of rooms lacks 'attic'"),
+    ("CMakeLists.txt", "ds4_room(attic USES base)\n", "the table of modules lacks 'attic'"),
 ]
 
 # (file, old, new, what the check has to say)
 CHANGES = [
-    ("CMakeLists.txt", "ds4_room(kv USES base)", "ds4_room(kv USES server base)", "room 'kv' uses 'server', which stands below it"),
+    ("CMakeLists.txt", "ds4_room(kv USES base)", "ds4_room(kv USES server base)", "module 'kv' uses 'server', which stands below it"),
     ("CMakeLists.txt", "ds4_room(kv USES base)", "ds4_room(kv USES text base)", "'kv' may include ['base', 'text'] in CMakeLists"),
     (PAGE, "`evict`", "`banish`", "does not say what 'evict' in 'kv' is"),
     (PAGE, "`evict`", "`banish`", "there is no 'banish' in 'kv'"),
@@ -113,7 +113,7 @@ class Structure(unittest.TestCase):
 
     def test_a_door_may_not_be_missing(self):
         (self.root / "src/text/text.h").unlink()
-        self.assertIn("room 'text' has no door text.h", self.check())
+        self.assertIn("module 'text' has no public header text.h", self.check())
 
     def test_fault_points_may_not_be_in_the_release(self):
         library = self.root / "fault.o"
