@@ -47,7 +47,7 @@ mutants:                            ## apply small faults to the sources; a test
 	build/test-env/python/bin/python3 tests/mutants/run.py $(ARGS)
 
 .PHONY: questions
-questions: build                    ## ask ds4-mini 200 plain questions in four ways; no answer may show the markup of tool calls
+questions: build                    ## ask ds4-mini 200 plain questions in four ways; no answer may show markup of tool calls
 	scripts/test-deps.sh
 	DS4_BUILD=build DS4_QUESTIONS=all build/test-env/python/bin/python3 tests/e2e/test_questions.py
 

@@ -49,6 +49,7 @@ stage_style() { # layout, include arrows, sizes
     local structure status=0
     structure=$(python3 tests/structure/check_structure.py) || status=1
     echo "$structure"
+    python3 tests/mutants/run.py --list >/dev/null || status=1 # every mutation still fits its source
     [ $unformatted -eq 0 ] || status=1
     closing "$n files, $unformatted not formatted; $(echo "$structure" | tail -1)"
     return $status

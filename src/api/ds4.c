@@ -127,7 +127,7 @@ void ds4_close(ds4 *d)
 typedef struct talk {
     const ds4_generation *generation;
     chat_parser *parser;
-    uint32_t think_budget, think_end; /* 0: none; the id of </think> */
+    uint32_t think_budget, think_end, dsml; /* 0: none; the ids of </think> and of the DSML token */
     /* Engine thread until `done`, then the caller's. */
     buffer content, reasoning;
     bool stopped, complete, no_memory;
@@ -169,12 +169,18 @@ static void steer_on(talk *t, sched_steer *steer)
 {
     steer->choice = (engine_choice){ .allowed = allowed_next, .allows = may_follow, .user = t->parser };
     const uint32_t used = chat_parser_n_reasoning_tokens(t->parser);
+    steer->force_id = t->think_end;
+    steer->force = chat_parser_escapes(t->parser);
+    if (chat_parser_watches(t->parser)) {
+        steer->choice.near_id = t->dsml;
+        steer->choice.n_near = 1;
+        return;
+    }
     if (!chat_parser_in_reasoning(t->parser) || !t->think_budget || used < t->think_budget)
         return;
     steer->choice.near_id = t->think_end;
     steer->choice.n_near = CHAT_BUDGET_RANK;
-    steer->force = used - t->think_budget >= CHAT_BUDGET_GRACE;
-    steer->force_id = t->think_end;
+    steer->force = steer->force || used - t->think_budget >= CHAT_BUDGET_GRACE;
 }
 
 static uint32_t budget_of(const ds4_generation *g, uint32_t n_ctx)
@@ -293,7 +299,8 @@ ds4_status ds4_chat(ds4 *d, const ds4_message *messages, size_t n_messages, cons
         return ds4_fail(err, DS4_ERR_ARGUMENT, "the conversation is empty");
     talk t = { .generation = generation,
                .think_budget = budget_of(generation, engine_get_about(d->engine)->n_ctx),
-               .think_end = text_special_id(engine_tokenizer(d->engine), TEXT_THINK_END) };
+               .think_end = text_special_id(engine_tokenizer(d->engine), TEXT_THINK_END),
+               .dsml = text_special_id(engine_tokenizer(d->engine), TEXT_DSML) };
     token_list prompt = { 0 };
     chat_rendered about = { 0 };
     sched_ticket *ticket = NULL;

@@ -110,7 +110,7 @@ typedef enum chat_verdict {
     CHAT_GO_ON,
     CHAT_STOP_EOS,   /* EOS was fed */
     CHAT_STOP_TOOLS, /* a tool block was closed */
-    CHAT_STOP_TEXT   /* a stop sequence matched */
+    CHAT_STOP_TEXT   /* a stop sequence matched, or a tool block began that may not come */
 } chat_verdict;
 
 typedef enum chat_outcome {
@@ -132,9 +132,10 @@ ds4_status chat_parser_feed(chat_parser *parser, uint32_t id, chat_verdict *verd
 /* True when the next token is structure of a tool block and must be the argmax (3.2). */
 bool chat_parser_wants_greedy(const chat_parser *parser);
 /* The ids that may come next; valid until the next call with this parser. There is always one. Without tools: all but the
- * DSML token. With the grammar: that token only where it begins or continues a tag of a tool block; inside a block that it
- * opened no end of the turn; and where chat_parser_wants_greedy() holds in such a block, only tokens that continue a legal one:
- * known tags, declared names, parameters not given yet, the end of a call once its required ones are there, JSON. */
+ * DSML token, and once a block was refused (chat_parser_watches) no scraps of its tags either. With the grammar: that token only
+ * where it begins or continues a tag of a tool block; inside a block that it opened no end of the turn; and where
+ * chat_parser_wants_greedy() holds in such a block, only tokens that continue a legal one: known tags, declared names, parameters
+ * not given yet, the end of a call once its required ones are there, JSON. */
 const token_set *chat_parser_allowed(chat_parser *parser);
 /* Is `id` in that set? Cheaper, for a few ids. */
 bool chat_parser_allows(chat_parser *parser, uint32_t id);
@@ -146,9 +147,13 @@ void chat_parser_expect_block(chat_parser *parser);
  * among the likeliest tokens, and so many tokens later in any case (3.7). */
 enum { CHAT_BUDGET_DEFAULT = 32768, CHAT_BUDGET_RANK = 3, CHAT_BUDGET_GRACE = 512 };
 bool chat_parser_in_reasoning(const chat_parser *parser);
-/* The token just fed tried to open a tool block inside reasoning, which would not be executed (3.4). Its beginning was
- * dropped: feed </think> next, and let a block begin anew. */
+/* The token just fed tried to open a tool block inside reasoning, where it would not be executed (3.4), or without tools before
+ * any content. Its beginning was dropped: feed </think> next, and let the block, or the answer, begin anew. */
 bool chat_parser_escapes(const chat_parser *parser);
+/* Without tools: a '<' or "</" is held back. If the DSML token is the likeliest of all now, feed it, although it is not allowed:
+ * what is held back is dropped, and the answer ends (STOP_TEXT), or chat_parser_escapes() says what to do. Any other token would
+ * go on with the tag in ordinary letters. */
+bool chat_parser_watches(const chat_parser *parser);
 
 /* End of the output. `cut` = ended by max_tokens or a full context, not by a verdict. Releases what was held back. */
 ds4_status chat_parser_finish(chat_parser *parser, bool cut, chat_outcome *outcome, ds4_error *err);

@@ -249,6 +249,7 @@ static bool fits(const chat_parser *p, slice text)
 enum {
     ANY,          /* anything */
     ANY_UNMARKED, /* anything but the DSML token, which would begin nothing here */
+    ANY_ANEW,     /* nor what is left of a block that was refused */
     PAYLOAD,      /* of a parameter: neither that token nor the end of the turn */
     CLOSING,      /* the same behind "</": there the token begins the closing tag */
     STRUCTURE     /* what `fits` allows */
@@ -288,24 +289,33 @@ static uint8_t find_freedom_in_block(const block_parser *b, slice *structure)
     return !json && slice_equal(*structure, SLICE("</")) ? CLOSING : PAYLOAD;
 }
 
+static uint8_t find_freedom_without_tools(const chat_parser *p, slice *structure)
+{
+    if (!p->refused || p->state != STATE_TEXT)
+        return ANY_UNMARKED;
+    if (p->tail.size == 0) /* what is held is in no scrap */
+        *structure = (slice){ p->last, p->n_last };
+    return ANY_ANEW;
+}
+
 /* The structure at hand is then in `next`. */
 static uint8_t find_freedom(chat_parser *p)
 {
     slice structure = { 0 };
     uint8_t freedom = ANY;
-    if (!p->options.allow_tools)
-        return ANY_UNMARKED;
-    if (!p->options.grammar)
+    if (p->options.allow_tools && !p->options.grammar)
         return ANY;
-    if (p->state == STATE_THINKING)
-        return p->tail.size && p->filter.n_held == 0 ? ANY : ANY_UNMARKED; /* behind a '<' that is first on its line */
-    if (p->state == STATE_TEXT)
+    if (!p->options.allow_tools)
+        freedom = find_freedom_without_tools(p, &structure);
+    else if (p->state == STATE_THINKING)
+        freedom = p->tail.size && p->filter.n_held == 0 ? ANY : ANY_UNMARKED; /* behind a '<' that begins its line */
+    else if (p->state == STATE_TEXT)
         freedom = find_freedom_in_text(p, &structure);
-    if (p->state == STATE_BLOCK)
+    else if (p->state == STATE_BLOCK)
         freedom = find_freedom_in_block(&p->block, &structure);
     if (freedom == CLOSING && p->filter.n_held)
         freedom = PAYLOAD;
-    if (freedom != STRUCTURE)
+    if (freedom != STRUCTURE && freedom != ANY_ANEW)
         return freedom;
     buffer_clear(&p->next);
     parser_append(p, &p->next, structure);
@@ -347,6 +357,23 @@ static bool fits_plain(void *user, slice bytes)
     return !memchr(bytes.data, TAG_DSML, bytes.size) && fits_bytes(user, bytes);
 }
 
+/* What a model writes of the tags of a block that was refused; at most SCRAP_BYTES_MAX each. */
+static const char *const scraps[] = { "_calls", "calls>", "name=\"", "string=\"", "\">" };
+
+/* After such a block the answer begins with a word, and so is not empty; and it holds no scraps. */
+static bool fits_anew(void *user, slice bytes)
+{
+    chat_parser *p = user;
+    if (p->n_last == 0 && bytes.size && memchr("<> \n\t\r", bytes.data[0], 6))
+        return false;
+    p->next.size = p->n_structure;
+    parser_append(p, &p->next, bytes);
+    for (size_t i = 0; i < sizeof scraps / sizeof scraps[0]; i++)
+        if (memmem(p->next.data, p->next.size, scraps[i], strlen(scraps[i])))
+            return false;
+    return true;
+}
+
 /* The end of this turn, or the beginning of another. */
 static const text_special turn_ends[] = { TEXT_EOS, TEXT_BOS, TEXT_USER, TEXT_ASSISTANT, TEXT_REMINDER, TEXT_SYSTEM };
 enum { N_TURN_ENDS = sizeof turn_ends / sizeof turn_ends[0] };
@@ -369,6 +396,7 @@ bool chat_parser_allows(chat_parser *p, uint32_t id)
     switch (p->freedom) {
     case ANY: return true;
     case ANY_UNMARKED: return !mark;
+    case ANY_ANEW: return text_is_control(t, id) ? end && p->n_last > 0 : fits_anew(p, text_piece(t, id));
     case PAYLOAD: return !mark && !end;
     case CLOSING: return !end;
     default: break;
@@ -383,6 +411,8 @@ const token_set *chat_parser_allowed(chat_parser *p)
     make_ready(p);
     if (p->freedom == STRUCTURE)
         text_tokens_that_fit(p->tokenizer, fits_plain, p, &p->allowed);
+    else if (p->freedom == ANY_ANEW)
+        text_tokens_that_fit(p->tokenizer, fits_anew, p, &p->allowed);
     else
         token_set_fill(&p->allowed, true);
     token_set_put(&p->allowed, mark, chat_parser_allows(p, mark));

@@ -105,6 +105,11 @@ static void track_lines(chat_parser *p, slice text)
     }
 }
 
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
 /* The first n bytes of the tail are content. */
 static void release(chat_parser *p, size_t n)
 {
@@ -112,13 +117,13 @@ static void release(chat_parser *p, size_t n)
     if (n == 0)
         return;
     track_lines(p, text);
+    for (size_t i = 0; i < n; i++) {
+        if (p->n_last == sizeof p->last)
+            memmove(p->last, p->last + 1, --p->n_last);
+        p->last[p->n_last++] = text.data[i];
+    }
     parser_content(p, text);
     buffer_consume(&p->tail, n);
-}
-
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
 }
 
 /* Only white space stands before `at` in the tail. Is what follows the first thing on its line, outside a fence? */
@@ -153,17 +158,14 @@ static void drop_mark(chat_parser *p, size_t at)
     p->tail.size--;
 }
 
-static bool reads_tools(const chat_parser *p)
-{
-    return p->options.allow_tools && !p->plain;
-}
-
 /* The tail's white space and '<' are at `at`. FOUND: something was done about them. NONE: the '<' is text. MORE: wait. */
 static tag_scan run_tag(chat_parser *p, size_t at)
 {
     const slice text = { p->tail.data + at, p->tail.size - at };
     const size_t slash = text.size > 1 && text.data[1] == '/';
     tag t;
+    if (!p->options.allow_tools) /* the token may be refused here */
+        return text.size == 1 + slash ? TAG_MORE : TAG_NONE;
     if (text.size == 1 + slash)
         return TAG_MORE;
     const bool marked = text.data[1 + slash] == TAG_DSML;
@@ -194,7 +196,7 @@ static void run_text(chat_parser *p)
 {
     size_t at = 0;
     p->mark_held = false;
-    while (reads_tools(p) && !p->stopped && at < p->tail.size) {
+    while (!p->plain && !p->stopped && at < p->tail.size) {
         const char c = p->tail.data[at];
         if (c == TAG_DSML) {
             drop_mark(p, at);
@@ -211,7 +213,7 @@ static void run_text(chat_parser *p)
         }
     }
     /* White space could be the separator of a block. */
-    release(p, reads_tools(p) ? before_space(p, p->tail.size) : p->tail.size);
+    release(p, p->plain ? p->tail.size : before_space(p, p->tail.size));
 }
 
 /* --- reasoning -------------------------------------------------------------------------------------------------------------- */
@@ -221,10 +223,6 @@ static void run_text(chat_parser *p)
 static void feed_reasoning(chat_parser *p, slice text)
 {
     size_t from = 0;
-    if (!reads_tools(p)) {
-        parser_event(p, CHAT_EVENT_REASONING, text);
-        return;
-    }
     if (p->tail.size)
         p->line_start = false; /* the '<' that waits is text */
     parser_append(p, &p->tail, text);
@@ -275,14 +273,27 @@ static void feed_bytes(chat_parser *p, slice bytes, bool end)
         feed_text(p, buffer_slice(&p->clean));
 }
 
+/* No block may come. Where one begins the answer ends, if there is any content; else it begins anew. */
+static void refuse_block(chat_parser *p)
+{
+    buffer_clear(&p->tail);
+    p->refused = true;
+    p->escapes = p->n_last == 0;
+    flush_pending(p);
+    p->stopped = p->n_last > 0;
+}
+
 static void feed_mark(chat_parser *p)
 {
     static const char mark[1] = { TAG_DSML };
     feed_bytes(p, (slice){ "", 0 }, true);
     if (p->state == STATE_THINKING && p->tail.size) {
         p->escapes = true;
+        p->refused = !p->options.allow_tools;
         buffer_clear(&p->tail);
-    } else if (p->state == STATE_BLOCK || (p->state == STATE_TEXT && reads_tools(p))) {
+    } else if (chat_parser_watches(p)) {
+        refuse_block(p);
+    } else if (p->state == STATE_BLOCK || (p->state == STATE_TEXT && p->options.allow_tools && !p->plain)) {
         feed_text(p, (slice){ mark, 1 });
     }
 }
@@ -405,6 +416,12 @@ bool chat_parser_wants_greedy(const chat_parser *p)
 bool chat_parser_in_reasoning(const chat_parser *p)
 {
     return p->state == STATE_THINKING;
+}
+
+bool chat_parser_watches(const chat_parser *p)
+{
+    const bool text = p->state == STATE_TEXT || p->state == STATE_THINKING;
+    return !p->options.allow_tools && text && p->filter.n_held == 0 && before_space(p, p->tail.size) > 0;
 }
 
 bool chat_parser_escapes(const chat_parser *p)

@@ -22,7 +22,7 @@ typedef enum block_state { BLOCK_OPEN, BLOCK_BETWEEN, BLOCK_INVOKE, BLOCK_VALUE,
 /* How a parameter's value is to be read. */
 typedef enum value_kind { VALUE_TEXT, VALUE_JSON, VALUE_UNSAID } value_kind;
 
-enum { NESTING_MAX = 16 };
+enum { NESTING_MAX = 16, SCRAP_BYTES_MAX = 8 };
 
 typedef struct block_parser {
     block_state state;
@@ -73,8 +73,11 @@ struct chat_parser {
     uint8_t freedom;    /* what the next token may be */
     token_set allowed;  /* scratch of grammar.c */
     uint32_t n_calls, n_reasoning_tokens;
-    bool escapes;        /* a tool block was opened inside reasoning, which must end first (3.4) */
-    bool block_expected; /* the caller opens a block: text before it is part of it */
+    bool escapes;                   /* a tool block was opened inside reasoning, or refused before any content */
+    bool refused;                   /* one was opened that may not come */
+    bool block_expected;            /* the caller opens a block: text before it is part of it */
+    char last[SCRAP_BYTES_MAX - 1]; /* the last n_last bytes of content */
+    uint8_t n_last;
     bool started, stopped, broken, no_memory;
 };
 

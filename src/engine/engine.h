@@ -103,7 +103,7 @@ typedef struct engine_choice {
      * NULL: the set is always built. */
     bool (*allows)(void *user, uint32_t id);
     void *user;
-    /* n_near > 0: near_id, if no n_near others are more likely. */
+    /* n_near > 0: near_id, in the set or not, if no n_near others are more likely. */
     uint32_t near_id, n_near;
     /* replace: where replaced_id would be chosen, replacement_id is. */
     bool replace;

@@ -2,6 +2,7 @@
 #include "engine/candidates.h"
 #include "engine/engine.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,10 +70,17 @@ ds4_status engine_sampling_check(const engine_sampling *options, uint32_t n_voca
         return ds4_fail(err, DS4_ERR_ARGUMENT, "temperature must be between 0 and %d", ENGINE_TEMPERATURE_MAX);
     if (!is_within(options->top_p, 0, 1) || !is_within(options->min_p, 0, 1))
         return ds4_fail(err, DS4_ERR_ARGUMENT, "top_p and min_p must be between 0 and 1");
-    for (uint32_t i = 0; i < options->n_biases; i++)
+    if (!isfinite(options->presence_penalty) || !isfinite(options->frequency_penalty) ||
+        !is_within(options->repetition_penalty, FLT_MIN, FLT_MAX))
+        return ds4_fail(err, DS4_ERR_ARGUMENT, "penalties must be finite, and repetition_penalty above 0");
+    for (uint32_t i = 0; i < options->n_biases; i++) {
         if (options->biases[i].id >= n_vocab)
             return ds4_fail(err, DS4_ERR_ARGUMENT, "logit_bias: token id %u is outside the vocabulary of %u",
                             options->biases[i].id, n_vocab);
+        if (!isfinite(options->biases[i].bias))
+            return ds4_fail(err, DS4_ERR_ARGUMENT, "logit_bias: the bias of token id %u is not finite",
+                            options->biases[i].id);
+    }
     return DS4_OK;
 }
 

@@ -184,7 +184,7 @@ void kv_verdict_lift(kv_store *s, const kv_key *key, const hash_digest *digest)
 
 /* --- what is on the disk --------------------------------------------------------------------------------------------------------- */
 
-/* Takes a record into memory. NOT_FOUND: there is none that counts. */
+/* Loads one verdict. NOT_FOUND if it is missing, damaged or expired. */
 static ds4_status read_verdict(kv_store *s, const char *name)
 {
     uint8_t bytes[KV_VERDICT_BYTES + 1];
@@ -201,7 +201,9 @@ static ds4_status read_verdict(kv_store *s, const char *name)
     }
     v.stored = true;
     pthread_mutex_lock(&s->lock);
-    remember(s, &v);
+    const kv_verdict *known = find(s, &v.key, &v.digest);
+    if (!known || known->stored || known->time_ns <= v.time_ns) /* else ours is newer, and could not be written */
+        remember(s, &v);
     pthread_mutex_unlock(&s->lock);
     return DS4_OK;
 }

@@ -99,13 +99,13 @@ static void steer_on(completion *c, sched_steer *steer)
     steer->choice = (engine_choice){
         .greedy = chat_parser_wants_greedy(c->parser), .allowed = allowed_next, .allows = may_follow, .user = c->parser
     };
+    const bool escape = chat_parser_escapes(c->parser);
     if (chat_parser_in_reasoning(c->parser)) {
         const uint32_t used = chat_parser_n_reasoning_tokens(c->parser), max = c->request.max_tokens;
         const uint32_t budget = c->request.think_budget;
         const bool over = budget && used >= budget, far = over && used - budget >= CHAT_BUDGET_GRACE;
         const bool reserve = o->reply_reserve && c->request.has_max_tokens && max > o->reply_reserve &&
                              c->n_generated >= max - o->reply_reserve;
-        const bool escape = chat_parser_escapes(c->parser);
         if (escape) {
             c->n_forced = 0;
             ++*c->context.n_escapes;
@@ -121,6 +121,13 @@ static void steer_on(completion *c, sched_steer *steer)
         chat_parser_expect_block(c->parser);
         steer->force = true;
         steer->force_id = c->forced.ids[c->n_forced++];
+    } else if (escape) {
+        steer->force = true;
+        steer->force_id = text_special_id(t, TEXT_THINK_END);
+    }
+    if (chat_parser_watches(c->parser)) {
+        steer->choice.near_id = text_special_id(t, TEXT_DSML);
+        steer->choice.n_near = 1;
     }
 }
 

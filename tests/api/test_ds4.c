@@ -121,6 +121,27 @@ static void questions_are_answered_and_counted(void **state)
     ds4_result_free(&result);
 }
 
+/* Questions that ds4-mini would call a tool for. */
+static void no_answer_holds_scraps_of_tool_calls(void **state)
+{
+    static const char *const list[] = { "Get the current price of gold.", "Give me a list of four vegetables." };
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        const ds4_message question = { DS4_USER, list[i / 2], NULL };
+        ds4_generation g = greedy();
+        ds4_result result;
+        g.think = i % 2;
+        g.max_tokens = 64;
+        assert_int_equal(ds4_chat(shared, &question, 1, &g, &result, NULL), DS4_OK);
+        if (!result.content[0] || strchr(result.content, '<') || strstr(result.content, "calls>"))
+            fail_msg("'%s' '%s'", result.reasoning, result.content);
+        if (i >= 2) /* begun anew, it is no rest of the call's tag */
+            assert_true(memcmp(result.content, "tool", 4) != 0);
+        assert_true(result.complete);
+        ds4_result_free(&result);
+    }
+}
+
 /* A text that ds4-mini reasons about for ever. */
 static void reasoning_ends_with_its_budget(void **state)
 {
@@ -288,6 +309,7 @@ int main(void)
         cmocka_unit_test(wrong_options_are_refused_with_words),
         cmocka_unit_test(a_context_beyond_the_trained_one_is_told),
         cmocka_unit_test(questions_are_answered_and_counted),
+        cmocka_unit_test(no_answer_holds_scraps_of_tool_calls),
         cmocka_unit_test(reasoning_ends_with_its_budget),
         cmocka_unit_test(wrong_conversations_are_refused_with_words),
         cmocka_unit_test(pieces_are_the_answer_and_can_stop_it),

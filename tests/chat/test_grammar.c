@@ -305,6 +305,94 @@ static void without_tools_the_token_is_never_allowed(void **state)
     }
 }
 
+/* Feeds `text` to a parser without tools. */
+static chat_parser *without_tools(const char *text, bool thinking, seen *s)
+{
+    const chat_parser_options options = { .thinking_open = thinking };
+    token_list ids = { 0 };
+    chat_parser *p;
+    assert_int_equal(text_encode_with_specials(tokenizer, slice_of(text), &ids, NULL), DS4_OK);
+    assert_int_equal(chat_parser_new(&p, tokenizer, &options, on_event, s, NULL), DS4_OK);
+    for (size_t i = 0; i < ids.n; i++)
+        assert_int_equal(feed(p, ids.ids[i]), CHAT_GO_ON);
+    token_list_free(&ids);
+    return p;
+}
+
+/* The token is waited for behind what may begin a tag, and nowhere else. */
+static void without_tools_the_token_is_watched_for_where_a_tag_may_begin(void **state)
+{
+    static const struct {
+        const char *text;
+        bool thinking, watched;
+    } list[] = { { "", false, false },
+                 { "a", false, false },
+                 { "a <", false, true },
+                 { "\n\n<", false, true },
+                 { "a\n</", false, true },
+                 { "a <b", false, false },
+                 { "a <\n", false, false },
+                 { "<\xc3", false, false },
+                 { "why\n<", true, true },
+                 { "why <", true, false },
+                 { "why\n<b", true, false },
+                 { "why\n", true, false },
+                 { "why</think>a <", true, true } };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        seen s = { 0 };
+        chat_parser *p = without_tools(list[i].text, list[i].thinking, &s);
+        if (chat_parser_watches(p) != list[i].watched)
+            fail_msg("'%s'", list[i].text);
+        assert_false(chat_parser_escapes(p));
+        chat_parser_free(p);
+        free_seen(&s);
+    }
+    seen s = { 0 };
+    chat_parser *p;
+    assert_int_equal(chat_parser_new(&p, tokenizer, &canonical, on_event, &s, NULL), DS4_OK);
+    feed(p, of_byte('<'));
+    assert_false(chat_parser_watches(p)); /* with tools */
+    chat_parser_free(p);
+    free_seen(&s);
+}
+
+/* An answer that begins anew begins with a word, and scraps of tags do not come, however they are cut into tokens. */
+static void an_answer_that_begins_anew_holds_no_scraps(void **state)
+{
+    static const struct {
+        const char *text, *next;
+        bool allowed;
+    } list[] = {
+        { "", "\n", false },     { "", " ", false },       { "", "<", false },          { "", ">", false },
+        { "", "a", true },       { "", "\"", true },       { "a", "\n", true },         { "a", "<", true },
+        { "a", ">", true },      { "tool", "_", true },    { "tool_call", "s", false }, { "a call", "s", true },
+        { "calls", ">", false }, { "calls\n", ">", true }, { "string=", "\"", false },  { "name=", "\"", false },
+        { "a\"", ">", false },   { "a\" ", ">", true },
+    };
+    (void)state;
+    for (int thinking = 0; thinking < 2; thinking++)
+        for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+            seen s = { 0 };
+            chat_parser *p = without_tools(thinking ? "why\n<" : "\n\n<", thinking, &s);
+            feed(p, text_special_id(tokenizer, TEXT_DSML));
+            assert_true(chat_parser_escapes(p));
+            feed(p, text_special_id(tokenizer, TEXT_THINK_END));
+            assert_false(chat_parser_escapes(p) || chat_parser_watches(p) || chat_parser_in_reasoning(p));
+            for (const char *c = list[i].text; *c; c++) {
+                assert_true(chat_parser_allows(p, of_byte(*c)));
+                feed(p, of_byte(*c));
+            }
+            if (chat_parser_allows(p, of_byte(list[i].next[0])) != list[i].allowed)
+                fail_msg("'%s' after '%s'", list[i].next, list[i].text);
+            assert_int_equal(chat_parser_allows(p, text_special_id(tokenizer, TEXT_EOS)), list[i].text[0] != 0);
+            assert_false(chat_parser_allows(p, text_special_id(tokenizer, TEXT_DSML)));
+            assert_set_is_that_of_all_answers(p);
+            chat_parser_free(p);
+            free_seen(&s);
+        }
+}
+
 /* The next token of a model that knows nothing: any allowed one, with a liking for those that end something. */
 static uint32_t any_allowed(chat_parser *p, test_random *random)
 {
@@ -507,7 +595,8 @@ static void a_block_in_reasoning_is_noticed(void **state)
         { "hm\n</" DSML, "hm\n</", false, true },
         { "```\n<" DSML, "```\n<", false, true },
         { "```\nx\n```\n<" DSML, "```\nx\n```\n", true, true },
-        { "hm\n<" DSML, "hm\n<", false, false },
+        { "hm\n<" DSML, "hm\n", true, false }, /* without tools: refused */
+        { "hm <" DSML, "hm <", false, false },
         { "a\n<", "a\n<", false, true },
     };
     (void)state;
@@ -525,7 +614,7 @@ static void a_block_in_reasoning_is_noticed(void **state)
             assert_false(chat_parser_escapes(p));
             /* With the grammar the token comes only where it leads to a block. */
             if (k + 1 == ids.n && ids.ids[k] == text_special_id(tokenizer, TEXT_DSML))
-                assert_int_equal(chat_parser_allows(p, ids.ids[k]), list[i].escapes);
+                assert_int_equal(chat_parser_allows(p, ids.ids[k]), list[i].escapes && list[i].tools);
             assert_int_equal(feed(p, ids.ids[k]), CHAT_GO_ON);
         }
         assert_int_equal(chat_parser_escapes(p), list[i].escapes);
@@ -575,6 +664,8 @@ int main(void)
         cmocka_unit_test(what_is_canonical_is_allowed),
         cmocka_unit_test(what_is_not_canonical_is_refused),
         cmocka_unit_test(without_tools_the_token_is_never_allowed),
+        cmocka_unit_test(without_tools_the_token_is_watched_for_where_a_tag_may_begin),
+        cmocka_unit_test(an_answer_that_begins_anew_holds_no_scraps),
         cmocka_unit_test(profiles_have_their_own_tags),
         cmocka_unit_test(nothing_that_is_allowed_breaks_a_block),
         cmocka_unit_test(a_large_vocabulary_is_asked_for_the_same_set),

@@ -198,6 +198,30 @@ static void answers_are_understood(void **state)
         check(&list[i / 2], i % 2, NULL, 0);
 }
 
+/* Without tools the token behind a '<' ends the answer; where there is none yet, it begins anew. */
+static void a_block_without_tools_ends_the_answer(void **state)
+{
+    static const expectation list[] = {
+        { "ok\n\n<" DSML "tool_calls>" END, "C:ok", CHAT_OUTCOME_STOP, false, false, false },
+        { "ok: <" DSML "tool_calls>" END, "C:ok:", CHAT_OUTCOME_STOP, false, false, false },
+        { "a <b> </" DSML "x" END, "C:a <b>", CHAT_OUTCOME_STOP, false, false, false },
+        { "r</think>ok <" DSML "x" END, "R:rC:ok", CHAT_OUTCOME_STOP, true, false, false },
+        { "\n\n<" DSML "</think>ok" END, "C:ok", CHAT_OUTCOME_STOP, false, false, false },
+        { "\n\n<" DSML "</think>ok <" DSML "x", "C:ok", CHAT_OUTCOME_STOP, false, false, false },
+        { "r\n<" DSML "</think>ok" END, "R:r\nC:ok", CHAT_OUTCOME_STOP, true, false, false },
+        /* the token elsewhere means nothing, and a '<' without it is text */
+        { "a <b" DSML " <\n</" END, "C:a <b <\n</", CHAT_OUTCOME_STOP, false, false, false },
+        { "\n\n<" END, "C:\n\n<", CHAT_OUTCOME_STOP, false, false, false },
+        { "a\n\n<", "C:a\n\n<", CHAT_OUTCOME_LENGTH, false, false, true },
+        { "<\n<b\n<</think>x" END, "R:<\n<b\n<C:x", CHAT_OUTCOME_STOP, true, false, false },
+    };
+    const slice stops[] = { SLICE("STOP") };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        check(&list[i], false, NULL, 0);
+    check(&(expectation){ "a ST<" DSML "x", "C:a ST", CHAT_OUTCOME_STOP, false, false, false }, false, stops, 1);
+}
+
 /* Of ordinary text are blocks with `repair` only, and so are calls of tools that nobody declared. */
 static void ordinary_text_is_a_call_only_with_repair(void **state)
 {
@@ -449,6 +473,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_understood),
+        cmocka_unit_test(a_block_without_tools_ends_the_answer),
         cmocka_unit_test(ordinary_text_is_a_call_only_with_repair),
         cmocka_unit_test(near_misses_are_repaired),
         cmocka_unit_test(what_cannot_be_repaired_is_text_or_an_error),

@@ -349,6 +349,18 @@ static void a_wanted_token_is_taken_when_it_is_near_the_best(void **state)
     s = sampler_of(&o);
     assert_int_equal(engine_sampler_pick(s, z, &(engine_choice){ .near_id = 7, .n_near = 2 }, &id, NULL), DS4_OK);
     assert_int_equal(id, 5);
+    /* The set does not bind it. */
+    token_set set = { 0 };
+    assert_int_equal(token_set_new(&set, VOCAB), DS4_OK);
+    token_set_fill(&set, true);
+    token_set_put(&set, 5, false);
+    engine_choice choice = { .allowed = given, .user = &set, .near_id = 5, .n_near = 1 };
+    assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+    assert_int_equal(id, 5);
+    choice.near_id = 7;
+    assert_int_equal(engine_sampler_pick(s, z, &choice, &id, NULL), DS4_OK);
+    assert_int_equal(id, 6);
+    token_set_free(&set);
     engine_sampler_free(s);
 }
 
@@ -481,9 +493,30 @@ static void logprobs_are_the_log_softmax_of_the_raw_logits(void **state)
     }
 }
 
+/* Numbers that would make every logit infinite or none: they are the caller's mistake, not that of a state. */
+static void penalties_and_biases_must_be_numbers(void **state)
+{
+    (void)state;
+    const float bad[] = { NAN, INFINITY, -INFINITY };
+    const engine_sampling plain = engine_sampling_default();
+    assert_int_equal(engine_sampling_check(&plain, 10, NULL), DS4_OK);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        const engine_bias bias = { 3, bad[i] };
+        engine_sampling o[4] = { plain, plain, plain, plain };
+        o[0].presence_penalty = o[1].frequency_penalty = o[2].repetition_penalty = bad[i];
+        o[3].biases = &bias, o[3].n_biases = 1;
+        for (size_t k = 0; k < 4; k++)
+            assert_int_equal(engine_sampling_check(&o[k], 10, NULL), DS4_ERR_ARGUMENT);
+    }
+    engine_sampling zero = plain;
+    zero.repetition_penalty = 0;
+    assert_int_equal(engine_sampling_check(&zero, 10, NULL), DS4_ERR_ARGUMENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(penalties_and_biases_must_be_numbers),
         cmocka_unit_test(the_chain_agrees_with_its_plain_form),
         cmocka_unit_test(a_large_vocabulary_is_drawn_from_as_if_it_were_sorted),
         cmocka_unit_test(greedy_takes_the_lowest_of_equal_ids_and_no_random_number),

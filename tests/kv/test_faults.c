@@ -179,6 +179,26 @@ static void a_draft_in_the_queue_does_not_escape_its_verdict(void **state)
     kv_store_close(s, 0);
 }
 
+/* The second crash is what condemns here. The record of the first one is on the disk, and does not take the second one back. */
+static void a_verdict_that_cannot_be_written_counts(void **state)
+{
+    static const hash_digest none;
+    kv_options o = stub_options();
+    kv_intent_object object = { .key = { { 1 } }, .digest = { { 2 } }, .kind = KV_KIND_FRONTIER };
+    const kv_intent intent = { .plan = { { 3 } }, .n_objects = 1, .objects = &object };
+    kv_store *s;
+    (void)state;
+    o.crash_strikes = 2;
+    assert_int_equal(kv_store_open(&s, &o, NULL), DS4_OK);
+    kv_condemn_objects(s, &intent, KV_VERDICT_CRASH, "test", 0.0);
+    assert_false(kv_was_condemned(s, &intent.plan, &none));
+    assert_int_equal(fault_configure("write.poison:EIO@*", 1, NULL, NULL), DS4_OK);
+    kv_condemn_objects(s, &intent, KV_VERDICT_CRASH, "test", 0.0);
+    fault_configure(NULL, 1, NULL, NULL);
+    assert_true(kv_was_condemned(s, &intent.plan, &none));
+    kv_store_close(s, 0);
+}
+
 /* Closing takes frontiers that a newer one replaces out of the queue, and frees them: no draft keeps the chain's stem. */
 static void closing_frees_what_it_takes_out_of_the_queue(void **state)
 {
@@ -226,6 +246,7 @@ int main(void)
         TEST(what_could_not_be_opened_is_tried_again),
         TEST(a_draft_on_its_way_does_not_escape_its_verdict),
         TEST(a_draft_in_the_queue_does_not_escape_its_verdict),
+        TEST(a_verdict_that_cannot_be_written_counts),
         TEST(closing_frees_what_it_takes_out_of_the_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,6 +157,31 @@ static void a_newcomer_of_little_value_is_refused(void **state)
     kv_store_close(s, 0);
 }
 
+/* P13: a segment whose parent was refused is not written either, nor the frontier above both. */
+static void what_stands_on_a_refused_segment_is_not_written(void **state)
+{
+    uint32_t tokens[3 * N];
+    kv_chain *chain;
+    kv_metrics m;
+    (void)state;
+    kv_store *s = stub_open();
+    stub_tokens(tokens, 3 * N, 1);
+    assert_int_equal(kv_chain_new(&chain, s, NULL), DS4_OK);
+    assert_int_equal(kv_chain_extend(chain, tokens, 2 * N + 3, NULL), DS4_OK);
+    stub_noise = NAN;
+    assert_int_equal(stub_submit_segment(chain, tokens, 0), DS4_OK);
+    stub_noise = 0;
+    assert_int_equal(stub_submit_segment(chain, tokens, 1), DS4_OK);
+    assert_int_equal(stub_submit_frontier(chain, tokens, 2 * N + 3), DS4_OK);
+    assert_true(kv_flush(s, 10000000));
+    kv_store_metrics(s, &m);
+    assert_int_equal(m.write_dropped_total[KV_DROP_NONFINITE], 1);
+    assert_int_equal(m.write_dropped_total[KV_DROP_NO_STEM], 2);
+    assert_int_equal(stub_each_object(NULL, NULL), 0);
+    kv_chain_free(chain);
+    kv_store_close(s, 0);
+}
+
 /* P13: nothing is evicted to make room for what stands on it. */
 static void a_save_does_not_evict_what_it_stands_on(void **state)
 {
@@ -459,6 +484,7 @@ int main(void)
         TEST(bad_states_are_not_saved),
         TEST(the_budget_holds),
         TEST(a_newcomer_of_little_value_is_refused),
+        TEST(what_stands_on_a_refused_segment_is_not_written),
         TEST(a_save_does_not_evict_what_it_stands_on),
         TEST(the_directory_may_vanish),
         TEST(an_emptied_directory_is_mended),

@@ -61,13 +61,12 @@ def copy_sources(tree):
     """The tracked files as they are now. Large ones that are only read are linked."""
     names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True,
                            capture_output=True, text=True).stdout.split("\0")
+    names = {name for name in names if name and (ROOT / name).is_file()}  # git still lists files that were deleted but not committed
     for stale in tree.rglob("*"):  # of an earlier run: the build takes every source that it finds
-        if stale.is_file() and str(stale.relative_to(tree)) not in names:
+        if (stale.is_file() or stale.is_symlink()) and str(stale.relative_to(tree)) not in names:
             stale.unlink()
-    for name in filter(None, names):
+    for name in sorted(names):
         source, target = ROOT / name, tree / name
-        if not source.exists():
-            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and source.read_bytes() == target.read_bytes():
             continue  # its time stays, and so does what was built from it

@@ -97,6 +97,7 @@ typedef struct wish {
     const char *more;   /* JSON members, each with a comma before it */
     text_special liked; /* a bias of +100 */
     uint32_t max_tokens;
+    const uint32_t *next; /* two ids with biases of +90 and +80, or NULL */
 } wish;
 
 #define TOOLS                                                                                                          \
@@ -125,9 +126,10 @@ static char *ask(const wish *w, bool streamed, int *status)
     char *out = calloc(1, 1 << 20);
     assert_int_equal(buffer_printf(&body.bytes,
                                    "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":%u,"
-                                   "\"logit_bias\":{\"%u\":100},\"stream\":%s%s}",
-                                   (unsigned)w->max_tokens, (unsigned)special(w->liked), streamed ? "true" : "false",
-                                   w->more),
+                                   "\"logit_bias\":{\"%u\":%d,\"%u\":%d,\"%u\":100},\"stream\":%s%s}",
+                                   (unsigned)w->max_tokens, w->next ? (unsigned)w->next[0] : 0, w->next ? 90 : 0,
+                                   w->next ? (unsigned)w->next[1] : 1, w->next ? 80 : 0, (unsigned)special(w->liked),
+                                   streamed ? "true" : "false", w->more),
                      DS4_OK);
     stream *st = completion_new(&context, &body, "chatcmpl-test");
     assert_non_null(st);
@@ -157,6 +159,7 @@ static char *ask(const wish *w, bool streamed, int *status)
 typedef struct answer_text {
     buffer content, reasoning, calls;
     char finish[32], error[32];
+    double n_tokens; /* of the completion; of a whole answer only */
 } answer_text;
 
 static void free_text(answer_text *t)
@@ -195,6 +198,7 @@ static void read_object(answer_text *t, slice text, const char *message)
         take(&t->calls, json_member(json_at(calls, i), "function"), "name");
         take(&t->calls, json_member(json_at(calls, i), "function"), "arguments");
     }
+    json_double(json_member(json_member(object, "usage"), "completion_tokens"), &t->n_tokens);
     json_free(object);
 }
 
@@ -262,6 +266,26 @@ static void without_tools_the_token_is_not_sampled(void **state)
         assert_int_equal(t.calls.size, 0);
         free_text(&t);
     }
+}
+
+/* A model that wants to open a block, and else to write an 'a': it generates "<", the token, </think>, "a", "<" and the token. */
+static void without_tools_an_opening_ends_the_answer(void **state)
+{
+    static const char *const list[] = { GREEDY NO_REASONING, HOT NO_REASONING, GREEDY, HOT,
+                                        HOT TOOLS ",\"tool_choice\":\"none\"" };
+    token_list ids = { 0 };
+    (void)state;
+    assert_int_equal(text_encode(engine_tokenizer(the_engine), SLICE("<"), &ids, NULL), DS4_OK);
+    assert_int_equal(text_encode(engine_tokenizer(the_engine), SLICE("a"), &ids, NULL), DS4_OK);
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
+        answer_text t = ask_both(&(wish){ .more = list[i], .liked = TEXT_DSML, .next = ids.ids, .max_tokens = 24 });
+        if (!slice_equal(buffer_slice(&t.content), SLICE("a")) || t.reasoning.size || t.calls.size ||
+            strcmp(t.finish, "stop") != 0 || t.n_tokens != 6)
+            fail_msg("%zu: %g '%.*s' '%.*s' %s", i, t.n_tokens, (int)t.reasoning.size, t.reasoning.data,
+                     (int)t.content.size, t.content.data, t.finish);
+        free_text(&t);
+    }
+    token_list_free(&ids);
 }
 
 /* Wherever the limit falls in the opening of a required call: no content. */
@@ -339,6 +363,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_tools_the_token_is_not_sampled),
+        cmocka_unit_test(without_tools_an_opening_ends_the_answer),
         cmocka_unit_test(an_opening_that_is_cut_off_is_no_content),
         cmocka_unit_test(a_required_call_comes_whatever_the_model_wants),
         cmocka_unit_test(a_broken_call_ends_in_one_way),
