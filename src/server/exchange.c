@@ -12,11 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 enum { BLOCK_BYTES = 32 * 1024, REFUSALS_LOGGED = 20 /* a second */, DROPPED_MAX = 1 << 30 };
 
-typedef struct exchange {
+struct exchange {
     exchange_context *s;
+    exchange *next, *previous; /* of s->heads, until begun */
+    struct MHD_Connection *connection;
     size_t target_bytes; /* of the request's first line */
     bool target_has_nul; /* escaped */
     bool begun;          /* the head is complete */
@@ -32,7 +35,7 @@ typedef struct exchange {
     stream *st; /* a completion; one reference */
     bool submitted, watched;
     char id[40]; /* x-request-id */
-} exchange;
+};
 
 static const char *header(struct MHD_Connection *connection, const char *name)
 {
@@ -75,12 +78,6 @@ static bool may_log(refusal_log *l)
     }
     l->n++;
     return true;
-}
-
-void exchange_log_library_refusal(exchange_context *s, unsigned status)
-{
-    if (may_log(&s->refusals))
-        log_info("request refused request=none status=%u code=not_http", status);
 }
 
 /* Nothing of it is the client's text. */
@@ -380,7 +377,6 @@ static const char *known_method(const char *method)
 static enum MHD_Result begin_exchange(exchange *x, struct MHD_Connection *connection, const char *path,
                                       const char *method, const char *version)
 {
-    x->begun = true;
     x->method = known_method(method);
     x->where = route(slice_of(path), &x->model_id);
     connections_head(x->s->connections, entry_of(connection));
@@ -427,16 +423,94 @@ static enum MHD_Result dispatch(exchange *x, struct MHD_Connection *connection, 
     return x->where == ENDPOINT_CHAT ? complete(x, connection) : serve_page(x, connection);
 }
 
+/* --- heads that libmicrohttpd refuses ------------------------------------------------------------------------------------------------- */
+
+static void enter_heads(exchange *x)
+{
+    x->next = x->s->heads;
+    if (x->next)
+        x->next->previous = x;
+    x->s->heads = x;
+}
+
+/* The head is complete, or will never be. */
+static void leave_heads(exchange *x)
+{
+    if (x->begun)
+        return;
+    x->begun = true;
+    *(x->previous ? &x->previous->next : &x->s->heads) = x->next;
+    if (x->next)
+        x->next->previous = x->previous;
+}
+
+/* The one whose complete head libmicrohttpd reads now; NULL: it refuses something else. */
+static exchange *head_at_hand(const exchange_context *s)
+{
+    for (exchange *x = s->heads; x; x = x->next)
+        if (MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE) &&
+            !MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_HTTP_STATUS)) /* it has no answer yet */
+            return x;
+    return NULL;
+}
+
+static void refuse_head(const exchange *x, int status, http_error *e)
+{
+    const char *length = header(x->connection, "Content-Length");
+    if (length && !framing_check_length(slice_of(length), e))
+        return;
+    refuse(e, status, status == 431 ? "request_too_large" : "invalid_request", NULL,
+           "the head of the request cannot be read");
+}
+
+/* Past libmicrohttpd: one answer, after which the socket takes no more. */
+static void answer_on_socket(exchange *x, const http_error *e)
+{
+    const union MHD_ConnectionInfo *fd = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    buffer body = { 0 }, out = { 0 };
+    if (error_print(e, &body) == DS4_OK &&
+        buffer_printf(&out,
+                      "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                      "x-request-id: %s\r\nrequest-id: %s\r\n\r\n",
+                      e->status, MHD_get_reason_phrase_for((unsigned)e->status), body.size, x->id, x->id) == DS4_OK &&
+        buffer_append_slice(&out, buffer_slice(&body)) == DS4_OK && fd) {
+        if (send(fd->connect_fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) { /* it is closed all the same */
+        }
+    }
+    if (fd)
+        shutdown(fd->connect_fd, SHUT_WR);
+    buffer_free(&body);
+    buffer_free(&out);
+}
+
+/* Version 0.9.75 refuses a complete head for its Content-Length (or for the memory of its cookies), forgets that it has done so, and
+ * writes the head of its answer twice. It says so before it does: so the answer is ours, and what it then writes goes nowhere. */
+void exchange_on_library_refusal(exchange_context *s, unsigned status)
+{
+    exchange *x = head_at_hand(s);
+    if (x) {
+        http_error e = { 0 };
+        refuse_head(x, (int)status, &e);
+        leave_heads(x);
+        metrics_count(&s->metrics, x->where, e.status);
+        log_refusal(x, x->connection, e.status, e.code, e.param);
+        answer_on_socket(x, &e);
+    } else if (may_log(&s->refusals)) {
+        log_info("request refused request=none status=%u code=not_http", status);
+    }
+}
+
 /* --- libmicrohttpd -------------------------------------------------------------------------------------------------------------------- */
 
 void *exchange_on_target(void *user, const char *target, struct MHD_Connection *connection)
 {
     uint8_t random[12];
     exchange *x = calloc(1, sizeof *x);
-    (void)connection;
     if (!x)
         return NULL;
     x->s = user;
+    x->connection = connection;
+    enter_heads(x);
     x->target_bytes = target ? strlen(target) : 0;
     const char *nul = target ? strstr(target, "%00") : NULL;
     x->target_has_nul = nul && nul < target + strcspn(target, "?");
@@ -454,8 +528,10 @@ enum MHD_Result exchange_on_request(void *user, struct MHD_Connection *connectio
     (void)user;
     if (!x)
         return MHD_NO;
-    if (!x->begun)
+    if (!x->begun) {
+        leave_heads(x);
         return begin_exchange(x, connection, path, method, version);
+    }
     if (*size == 0)
         return dispatch(x, connection, method);
     connections_body(x->s->connections, entry_of(connection), *size);
@@ -472,6 +548,7 @@ void exchange_on_completed(void *user, struct MHD_Connection *connection, void *
     if (!x)
         return;
     connections_idle(s->connections, entry_of(connection));
+    leave_heads(x);
     if (x->st) {
         if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && stream_abandon(x->st))
             s->metrics.disconnected++;

@@ -15,6 +15,8 @@ typedef struct refusal_log {
     unsigned n, n_left_out;
 } refusal_log;
 
+typedef struct exchange exchange; /* one request */
+
 /* What all exchanges share. */
 typedef struct exchange_context {
     /* Constant. */
@@ -30,10 +32,11 @@ typedef struct exchange_context {
     metrics metrics;
     upload_sum long_sum;
     refusal_log refusals;
+    exchange *heads; /* those that are not complete, the youngest first; HTTP thread only */
 } exchange_context;
 
-/* libmicrohttpd has refused a request by itself, with this status. */
-void exchange_log_library_refusal(exchange_context *s, unsigned status);
+/* libmicrohttpd is about to refuse a request by itself, with this status. */
+void exchange_on_library_refusal(exchange_context *s, unsigned status);
 
 /* Callbacks for libmicrohttpd; `user` is the exchange_context. */
 void *exchange_on_target(void *user, const char *target, struct MHD_Connection *connection);

@@ -48,6 +48,22 @@ static bool refuse_framing(http_error *e, const char *why)
     return refuse(e, 400, "invalid_request", NULL, "%s", why);
 }
 
+bool framing_check_length(slice value, http_error *e)
+{
+    uint64_t number = 0;
+    bool fits = true;
+    for (size_t i = 0; i < value.size; i++) {
+        const unsigned digit = (unsigned)(unsigned char)value.data[i] - '0';
+        if (digit > 9)
+            return refuse_framing(e, "Content-Length is not a number");
+        fits = fits && number <= (UINT64_MAX - digit) / 10;
+        number = number * 10 + digit;
+    }
+    if (value.size == 0)
+        return refuse_framing(e, "Content-Length is empty");
+    return fits || refuse(e, 413, "request_too_large", NULL, "Content-Length is larger than any body");
+}
+
 bool framing_check(const framing *f, const char *version, http_error *e)
 {
     if (f->bad_name)

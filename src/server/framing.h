@@ -18,6 +18,8 @@ typedef struct framing {
 } framing;
 
 void framing_line(framing *f, slice name, slice value);
+/* Digits alone, of a number that 64 bits hold. False: *e says why (400, 413). */
+bool framing_check_length(slice value, http_error *e);
 /* (1). `version` as the request gives it. False: *e says why. */
 bool framing_check(const framing *f, const char *version, http_error *e);
 /* (2), (3). May another request follow on this connection? `head_bytes` is the size of the whole head as it came, `url_bytes`

@@ -45,14 +45,14 @@ server_options server_options_default(void)
                              .reply_reserve = 512 };
 }
 
-/* The line with which libmicrohttpd 0.9.75 announces that it refuses a request; its first argument is the status. */
+/* The line with which libmicrohttpd 0.9.75 announces that it will refuse a request; its first argument is the status. */
 static const char library_refusal[] = "Error processing request (HTTP response code is %u";
 
 static void on_library_log(void *user, const char *format, va_list args)
 {
     char text[256];
     if (strncmp(format, library_refusal, sizeof library_refusal - 1) == 0) {
-        exchange_log_library_refusal(user, va_arg(args, unsigned));
+        exchange_on_library_refusal(user, va_arg(args, unsigned));
         return;
     }
     vsnprintf(text, sizeof text, format, args);

@@ -92,6 +92,26 @@ class Requests(Wire):
             self.assertNotIn(b'"status":"ok"', answer, "the rest is not a second request")
         self.assertEqual(server.get("/health")[0], 200)
 
+    def test_a_head_that_the_library_refuses_has_one_answer(self):
+        server = self.serve()
+        cases = [(f"Content-Length: {value}\r\n", 413 if value.isdigit() else 400)
+                 for value in ("0, 0", "+0", "-1", "0x0", "", "9" * 20)] + [("Cookie: " + "a" * 60000 + "\r\n", 431)]
+        for split in (False, True):
+            for line, status in cases:
+                s = self.connect(server)
+                head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n{line}"
+                if split:  # other requests come between the parts
+                    s.sendall(head.encode())
+                    self.assertEqual(server.get("/health")[0], 200)
+                    self.assertIn(b" 431 ", read_all(self.send(server, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200000 + b"\r\n\r\n"))[:20])
+                    head = ""
+                s.sendall(f"{head}\r\n{{}}".encode())
+                answer = read_all(s)
+                self.assertEqual(answer.count(b"HTTP/1.1"), 1, (line[:40], answer))
+                self.assertIn(f"HTTP/1.1 {status} ".encode(), answer[:20], line[:40])
+                self.assertEqual(set(json.loads(answer.split(b"\r\n\r\n", 1)[1])), {"error"})
+        self.assertEqual(server.get("/health")[0], 200)
+
     def test_host_names_have_no_case(self):
         server = self.serve()
         for host, status in (("LOCALHOST:1", 200), ("[::1]", 200), ("127.0.0.1:99", 200), ("localhost.evil.example", 403), ("", 403)):

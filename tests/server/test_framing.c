@@ -74,9 +74,35 @@ static void only_a_plainly_written_head_keeps_its_connection(void **state)
                                   strlen("POST /v1/x?y HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")));
 }
 
+static void a_length_is_a_number(void **state)
+{
+    static const struct {
+        const char *value;
+        int status; /* 0: fine */
+    } cases[] = { { "0", 0 },
+                  { "007", 0 },
+                  { "18446744073709551615", 0 },
+                  { "18446744073709551616", 413 },
+                  { "", 400 },
+                  { "0, 0", 400 },
+                  { "+0", 400 },
+                  { "-1", 400 },
+                  { "0x0", 400 },
+                  { "5 ", 400 },
+                  { "99999999999999999999", 413 },
+                  { "99999999999999999999x", 400 } };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        http_error e = { 0 };
+        assert_int_equal(framing_check_length(slice_of(cases[i].value), &e), cases[i].status == 0);
+        assert_int_equal(e.status, cases[i].status);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(ambiguous_heads_are_refused),
+                                        cmocka_unit_test(a_length_is_a_number),
                                         cmocka_unit_test(only_a_plainly_written_head_keeps_its_connection) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
