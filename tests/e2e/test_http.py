@@ -122,7 +122,7 @@ class Http(unittest.TestCase):
         self.assertGreater(json.loads(answer[2])["error"]["n_prompt_tokens"], 8192)
 
     def test_numbers_at_the_edge(self):
-        for more in ({"seed": 2**64 - 1}, {"seed": -(2**63)}, {"seed": 3.0}, {"temperature": 1e-45}, {"top_p": 0}, {"max_tokens": 2**40},
+        for more in ({"seed": 2**64 - 1}, {"seed": -(2**63)}, {"seed": 2**70}, {"seed": 3.0}, {"temperature": 1e-45}, {"top_p": 0}, {"max_tokens": 2**40},
                      {"max_tokens": 0}, {"max_tokens": -1}, {"max_tokens": 1.0}, {"stop": ""}, {"stop": []}):
             body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2, "thinking": False}
             status, answer = self.server.post(dict(body, **more))

@@ -112,6 +112,27 @@ class Requests(Wire):
                 self.assertEqual(set(json.loads(answer.split(b"\r\n\r\n", 1)[1])), {"error"})
         self.assertEqual(server.get("/health")[0], 200)
 
+    def test_when_a_refusal_is_said(self):
+        server = self.serve("--api-key", "secret")
+        for line, waits in (("", True), ("Expect: 100-continue\r\n", False), ("Content-Length: 3\r\n", False)):
+            s = self.send(server, f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                                  f"Content-Length: 3\r\n{line}\r\n".encode())
+            if waits:
+                s.setblocking(False)
+                self.assertEqual(server.get("/health")[0], 200)  # the head was read before this
+                self.assertRaises(BlockingIOError, s.recv, 1)
+                s.setblocking(True)
+                s.sendall(b"abc")
+            self.assertIn(b" 40", read_all(s)[:20], line)
+
+    def test_a_nul_hides_the_rest_and_ends_the_connection(self):
+        server = self.serve()
+        for head, status in ((b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: a\0b", 200), (b"GET /health\0x HTTP/1.1\r\nHost: localhost", 200),
+                             (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX\0Y: b", 400), (b"GET /health HTTP/1.1\0\r\nHost: localhost", 400)):
+            answer = read_all(self.send(server, head + b"\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+            self.assertIn(f" {status} ".encode(), answer[:20], head)
+            self.assertEqual(answer.count(b"HTTP/1.1 "), 1, head)
+
     def test_host_names_have_no_case(self):
         server = self.serve()
         for host, status in (("LOCALHOST:1", 200), ("[::1]", 200), ("127.0.0.1:99", 200), ("localhost.evil.example", 403), ("", 403)):
