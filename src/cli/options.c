@@ -193,6 +193,23 @@ static size_t distance(const char *a, size_t n_a, const char *b)
     return row[n_b];
 }
 
+/* The longest option of which `text` is the beginning, or that is the beginning of it. NULL: there is none. */
+static const char *longest_beginning(const option_spec *specs, const char *text, size_t n)
+{
+    enum { N_MIN = 6 }; /* "--" and a few letters */
+    const char *longest = NULL;
+    size_t most = N_MIN - 1;
+    for (const option_spec *o = specs; o->name; o++) {
+        const size_t n_name = o->help && o->kind != OPTION_HEADING ? strlen(o->name) : 0,
+                     shared = n < n_name ? n : n_name;
+        if (shared > most && strncmp(text, o->name, shared) == 0) {
+            longest = o->name;
+            most = shared;
+        }
+    }
+    return longest;
+}
+
 static int refuse_unknown(const char *program, const option_spec *specs, const char *text)
 {
     char line[160];
@@ -208,6 +225,8 @@ static int refuse_unknown(const char *program, const option_spec *specs, const c
             least = d;
         }
     }
+    if (!nearest)
+        nearest = longest_beginning(specs, text, n);
     snprintf(line, sizeof line, "unknown option %.60s%s%s%s", text, nearest ? "; did you mean " : "",
              nearest ? nearest : "", nearest ? "?" : "");
     return options_wrong(program, "%s", line);

@@ -122,18 +122,19 @@ static ds4_status check_batch(const model *m, const model_slice *slices, size_t 
     for (size_t i = 0; i < n; i++) {
         const model_slice *s = &slices[i];
         if (s->state->m != m || s->state->bad || s->n_tokens == 0)
-            return ds4_fail(err, DS4_ERR_ARGUMENT, "slice %zu: no tokens, or a state that must be reset first", i);
+            return ds4_fail(err, DS4_ERR_ARGUMENT,
+                            "a sequence with no tokens, or with a state that must be reset first");
         if (s->n_tokens > s->state->n_ctx - s->state->n)
             return ds4_fail(err, DS4_ERR_ARGUMENT,
-                            "slice %zu: %" PRIu32 " tokens after %" PRIu32 " exceed the context of %" PRIu32, i,
-                            s->n_tokens, s->state->n, s->state->n_ctx);
+                            "%" PRIu32 " tokens after %" PRIu32 " exceed the context of %" PRIu32, s->n_tokens,
+                            s->state->n, s->state->n_ctx);
         for (uint32_t k = 0; k < s->n_tokens; k++)
             if (s->tokens[k] >= m->config.n_vocab)
-                return ds4_fail(err, DS4_ERR_ARGUMENT, "slice %zu: token %" PRIu32 " is not one of %" PRIu32, i,
-                                s->tokens[k], m->config.n_vocab);
+                return ds4_fail(err, DS4_ERR_ARGUMENT, "token %" PRIu32 " is not one of %" PRIu32, s->tokens[k],
+                                m->config.n_vocab);
         for (size_t j = 0; j < i; j++)
             if (slices[j].state == s->state)
-                return ds4_fail(err, DS4_ERR_ARGUMENT, "slices %zu and %zu share a state", j, i);
+                return ds4_fail(err, DS4_ERR_ARGUMENT, "two sequences of a batch share a state");
     }
     return DS4_OK;
 }

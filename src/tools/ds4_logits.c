@@ -4,6 +4,7 @@
 #include "cli/startup.h"
 #include "model/model.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -50,13 +51,20 @@ static int parse(arguments *a, int argc, char **argv)
 
 static bool read_ids(const char *text, token_list *out)
 {
-    text += strspn(text, " \t\r\n");
+    static const char blanks[] = " \t\r\n";
+    text += strspn(text, blanks);
     while (*text) {
         char *end;
         const unsigned long id = strtoul(text, &end, 10);
-        if (end == text || text[0] == '-' || id > UINT32_MAX || token_list_append(out, (uint32_t)id) != DS4_OK)
+        if (end == text || !isdigit((unsigned char)text[0]) || id > UINT32_MAX ||
+            token_list_append(out, (uint32_t)id) != DS4_OK)
             return false;
-        text = end + strspn(end, ", \t\r\n");
+        text = end + strspn(end, blanks);
+        if (*text == ',') {
+            text += 1 + strspn(text + 1, blanks);
+            if (!*text)
+                return false; /* nothing follows it */
+        }
     }
     return out->n > 0;
 }

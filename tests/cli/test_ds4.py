@@ -139,7 +139,8 @@ class Ds4(unittest.TestCase):
 
     def test_unknown_options_suggest_the_nearest(self):
         for given, meant in (("--tmep", "--temp"), ("--kv-disk-dri", "--kv-disk-dir"), ("--contxt", None), ("--nothin", "--nothink"),
-                             ("--prompt-fiel=x", "--prompt-file"), ("--xyzzy", None), ("-q", None)):
+                             ("--prompt-fiel=x", "--prompt-file"), ("--xyzzy", None), ("-q", None), ("--temperature", "--temp"),
+                             ("--temperature=1", "--temp"), ("--thinking-budget", "--think-budget"), ("--tokenizer", "--tokenizer-pre"), ("--", None)):
             said = self.run_ds4(given, code=2).stderr
             self.assertIn(f"unknown option {given}", said)
             self.assertEqual(re.findall("did you mean (.*)[?]", said), [meant] if meant else [], said)

@@ -44,14 +44,14 @@ class Logits(unittest.TestCase):
         self.assertEqual(len(line), 5 * 288 * 4)
 
     def test_what_is_no_list_of_ids_is_refused(self):
-        for text in ("", "1,x", "1,2,-3", "4294967297", "1,2,,x", "99999999999999999999999"):
+        for text in ("", "1,x", "1,2,-3", "4294967297", "1,2,,x", "1,,3", "1, ,3", "1,2,", ",1", "1 , , 2", "99999999999999999999999"):
             self.refused("not a list of token ids", text)
             (self.folder / "ids").write_text(text)
             self.refused("not a list of token ids", f"@{self.folder}/ids")
         self.refused("not a list of token ids", "@/nonexistent")
 
     def test_wrong_use(self):
-        self.refused("token 288 is not one of 288", "288")
+        self.refused("ds4-logits: token 288 is not one of 288", "288")
         self.refused("--act f16: use q8 or f32", "1", "--act", "f16")
         self.refused("--kv-rounding some: use official or none", "1", "--kv-rounding", "some")
         self.refused("--backend abacus: use cpu", "1", "--backend", "abacus")
