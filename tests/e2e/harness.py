@@ -231,6 +231,19 @@ class ServerCase(unittest.TestCase):
         cls.server.wait_ready()
 
 
+# logit_bias of an answer that goes on: no end mark, and no block of tools that may not be opened, which ends it as well.
+NO_END = {"1": -100, "6": -100}
+
+
+def remove_tree(path):
+    """rmtree() beside a server that makes new files in it meanwhile."""
+    while path.exists():
+        try:
+            shutil.rmtree(path)
+        except OSError:
+            pass
+
+
 def new_store():
     return pathlib.Path(tempfile.mkdtemp(prefix="ds4-store-"))
 

@@ -106,7 +106,7 @@ class Directory(Case):
             return server.log()
 
     def test_it_vanishes_and_comes_back(self):
-        self.during({4: lambda: shutil.rmtree(self.store), 8: lambda: self.store.mkdir(mode=0o700, exist_ok=True)})
+        self.during({4: lambda: harness.remove_tree(self.store), 8: lambda: self.store.mkdir(mode=0o700, exist_ok=True)})
         self.assert_used()
 
     def test_it_is_emptied(self):

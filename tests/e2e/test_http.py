@@ -13,7 +13,7 @@ import unittest
 import harness
 
 LONG = {"messages": [{"role": "user", "content": harness.story(5, 2500)}], "temperature": 0, "max_tokens": 4000,
-        "thinking": {"type": "disabled"}, "logit_bias": {"1": -100}}  # without the end mark it goes on
+        "thinking": {"type": "disabled"}, "logit_bias": harness.NO_END}  # without the end mark it goes on
 
 
 def program(*arguments, **more):
@@ -146,7 +146,7 @@ class Http(unittest.TestCase):
 
     def test_logprobs_and_limits(self):
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3, "logprobs": True, "top_logprobs": 2,
-                "temperature": 0, "thinking": {"type": "disabled"}, "logit_bias": {"1": -100}}
+                "temperature": 0, "thinking": {"type": "disabled"}, "logit_bias": harness.NO_END}
         status, answer = self.server.post(body)
         self.assertEqual(status, 200)
         choice = answer["choices"][0]
@@ -210,7 +210,7 @@ class End(unittest.TestCase):
         result = {}
 
         def ask():
-            result["answer"] = server.stream(LONG["messages"], max_tokens=60, logit_bias={"1": -100})
+            result["answer"] = server.stream(LONG["messages"], max_tokens=60, logit_bias=harness.NO_END)
 
         thread = threading.Thread(target=ask)
         thread.start()

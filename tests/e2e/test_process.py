@@ -17,6 +17,8 @@ class Process(unittest.TestCase):
     def test_sighup_saves_and_ends_like_sigterm(self):
         store = harness.new_store()
         self.addCleanup(harness.drop_store, store)
+        # Under nohup the tests themselves have it ignored, and a server respects that.
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))
         with harness.Server(store) as server:
             messages = harness.opening(1)
             answer, _ = server.chat(messages)
