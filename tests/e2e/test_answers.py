@@ -114,7 +114,7 @@ class Answers(harness.ServerCase):
         self.assertEqual(server.metric("ds4_loops_ended_total"), 2)
 
     def test_a_seed_gives_the_same_answer_and_others_give_others(self):
-        body = {"messages": [{"role": "user", "content": "Tell me something."}], "max_tokens": 30, "thinking": False, "logit_bias": {"1": -100}}
+        body = {"messages": [{"role": "user", "content": "Tell me something."}], "max_tokens": 30, "thinking": False, "logit_bias": harness.NO_END}
         answers = [self.whole(dict(body, seed=seed))[0]["content"] for seed in (3, 3, 3, 4, 5, 6, 7)]
         self.assertEqual(len(set(answers[:3])), 1)
         self.assertGreater(len(set(answers)), 1)

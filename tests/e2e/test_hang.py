@@ -51,7 +51,7 @@ class Hang(unittest.TestCase):
     def test_everything_at_once(self):
         server = self.server(faults="engine.decode:delay:15@*")  # a stream of some seconds
         body = {"messages": self.messages("c1"), "temperature": 0, "thinking": {"type": "disabled"}, "max_tokens": 400,
-                "stream": True, "logit_bias": {"1": -100}}
+                "stream": True, "logit_bias": harness.NO_END}
         with server.ask(body, timeout=FOREVER) as stream:
             def read(n):
                 seen = 0

@@ -378,7 +378,7 @@ class Oddities(Wire):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         s.connect(("127.0.0.1", server.port))
         self.addCleanup(s.close)
-        s.sendall(request(dict(SHORT, max_tokens=7000, stream=True, logprobs=True, top_logprobs=20, logit_bias={"1": -100})))
+        s.sendall(request(dict(SHORT, max_tokens=7000, stream=True, logprobs=True, top_logprobs=20, logit_bias=harness.NO_END)))
         self.wait(server, lambda: server.metric("ds4_active_requests") == 1)
         self.wait(server, lambda: server.metric("ds4_active_requests") == 0)
         self.wait(server, lambda: server.metric("ds4_connections") <= 1)
@@ -391,7 +391,7 @@ class Oddities(Wire):
             s.settimeout(60)
             s.connect(("127.0.0.1", server.port))
             # More than the system takes for a connection: several answers of some megabytes.
-            s.sendall(request(dict(SHORT, max_tokens=1900, stream=True, logprobs=True, top_logprobs=20, logit_bias={"1": -100})) * 4)
+            s.sendall(request(dict(SHORT, max_tokens=1900, stream=True, logprobs=True, top_logprobs=20, logit_bias=harness.NO_END)) * 4)
             end = time.monotonic() + 60
             while server.metric("ds4_disconnected_total") == 0:
                 self.assertLess(time.monotonic(), end, server.log())

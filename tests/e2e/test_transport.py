@@ -15,7 +15,7 @@ import harness
 SHORT = {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "max_tokens": 3, "thinking": False}
 # Without the end mark, and the token of tool calls, which would end it, too, it goes on.
 LONG = {"messages": [{"role": "user", "content": harness.story(5, 100)}], "temperature": 0, "max_tokens": 4000,
-        "thinking": False, "logit_bias": {"1": -100, "6": -100}}
+        "thinking": False, "logit_bias": harness.NO_END}
 
 
 def resident_kib(pid):
