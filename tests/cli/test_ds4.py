@@ -96,10 +96,11 @@ class Ds4(unittest.TestCase):
         self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--temp", "2")
         for value in ("2.01", "-0.1", "nan"):
             self.assertIn("--temp must be a number between 0 and 2", self.run_ds4("-p", "Hi", "--temp", value, code=2).stderr)
-        answers = [self.run_ds4("-p", "Write a long story.", "--nothink", "-n", "30", "--temp", "2", "--min-p", "0", *seed).stdout
-                   for seed in (("--seed", "0"), ("--seed", "0"), ("--seed", "1"), (), ())]
-        self.assertEqual(answers[0], answers[1])
-        self.assertEqual(len(set(answers)), 4, "another seed, and each run without one, says something else")
+        say = lambda *seed: self.run_ds4("-p", "Write a long story.", "--nothink", "-n", "30", "--temp", "2", "--min-p", "0", *seed).stdout
+        self.assertEqual(say("--seed", "0"), say("--seed", "0"))
+        # Answers may end early and then be equal by chance: of six, some differ.
+        self.assertGreater(len({say("--seed", str(seed)) for seed in range(6)}), 1, "another seed says something else")
+        self.assertGreater(len({say() for _ in range(6)}), 1, "each run without a seed says something else")
 
     def test_the_loop_guard_takes_a_number_or_none(self):
         self.run_ds4("-p", "Hi", "--nothink", "-n", "1", "--loop-guard", "none")
