@@ -2,7 +2,7 @@
 # Every test of ds4, in stages; `scripts/test.sh NAME...` runs some of them. Each stage leaves build/test-logs/NAME.log.
 # At the end: one line per stage with the closing line of its runner. Exit 0 only if every stage passed.
 #
-#   FUZZ_SECONDS   how long each fuzzer runs (60)
+#   FUZZ_SECONDS   how long each fuzzer runs (40)
 #   SOAK_MINUTES   how long the stage `soak` runs (30); it is not part of the default list
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -118,7 +118,7 @@ run_fuzzer() { # BINARY SECONDS
 
 stage_fuzz() { # each parser of foreign bytes, two at a time
     configure_and_build fuzz build-fuzz || return 1
-    local seconds=${FUZZ_SECONDS:-60} status=0 fuzzers
+    local seconds=${FUZZ_SECONDS:-40} status=0 fuzzers
     fuzzers=$(ls build-fuzz/fuzz/fuzz-* 2>/dev/null | grep -v '\.') || { fail "there are no fuzzers"; return 1; }
     export -f run_fuzzer
     echo "$fuzzers" | xargs -P 2 -I{} bash -c "run_fuzzer {} $seconds" | tee "$logs/fuzz.runs.log" || status=1
