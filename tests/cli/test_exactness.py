@@ -126,9 +126,9 @@ class Exactness(unittest.TestCase):
         """2,100 tokens, so that the indexer has to choose: the logits of packed rows are those of rows in f32, to the bit."""
         path = ROOT / "models" / "ds4-mini.gguf"
         tokens = np.random.default_rng(2).integers(0, 2048, 2100).tolist()
-        for kernels in self.kernels:
-            packed, plain = (self.logits(path, tokens, "--kernels", kernels, "--kv-rows", rows) for rows in ("auto", "f32"))
-            self.assertTrue((packed.view("u4") == plain.view("u4")).all(), kernels)
+        best = self.kernels[-1]  # every variant unpacks to the same bits: tests/backend/test_kernels.c
+        packed, plain = (self.logits(path, tokens, "--kernels", best, "--kv-rows", rows) for rows in ("auto", "f32"))
+        self.assertTrue((packed.view("u4") == plain.view("u4")).all(), best)
 
     def test_the_same_bits_in_chunks_of_any_size_and_with_any_threads(self):
         for preset in ("mixed", "odd", "deep128", "rounding"):
