@@ -1,6 +1,7 @@
 /* A model file with bytes of its header changed: refused with words, or a network of which every bound weight can be read. The
  * input is a list of changes, so that every one begins at a whole model: position (u16) and new byte. */
 #include "base/hash.h"
+#include "backend/cpu/cpu.h"
 #include "model/network.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
@@ -35,19 +36,19 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-static void touch(const backend_matrix *m)
+static void touch(const backend_tensor *t)
 {
-    const size_t bytes = m->row_bytes * m->n_rows * m->n_stacked;
+    const size_t bytes = t ? t->row_bytes * t->n_rows * t->n_stacked : 0;
     if (bytes)
-        sink ^= m->data[0] ^ m->data[bytes - 1];
+        sink ^= t->data[0] ^ t->data[bytes - 1];
 }
 
 static void touch_layer(const model_layer *l)
 {
-    const backend_matrix *all[] = { &l->hc_attn_fn, &l->hc_ffn_fn,  &l->q_a,          &l->q_b,        &l->kv,
-                                    &l->output_a,   &l->output_b,   &l->attention.kv, &l->index.gate, &l->index_q_b,
-                                    &l->router,     &l->gate,       &l->up,           &l->down,       &l->shared_gate,
-                                    &l->shared_up,  &l->shared_down };
+    const backend_tensor *all[] = { l->hc_attn.fn, l->hc_ffn.fn,  l->q_a,          l->q_b,          l->kv,
+                                    l->output_a,   l->output_b,   l->attention.kv, l->indexer.gate, l->indexer_q_b,
+                                    l->router,     l->gate,       l->up,           l->down,         l->shared_gate,
+                                    l->shared_up,  l->shared_down };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         touch(all[i]);
 }
@@ -64,15 +65,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (status == DS4_OK)
         status = model_config_read(&m.config, m.file, &m.memory, &err);
     if (status == DS4_OK)
+        status = backend_open(&m.backend, "cpu", &(backend_options){ .n_threads = 1 }, &err);
+    if (status == DS4_OK)
         status = model_bind(&m, &err);
     if (status == DS4_OK) {
-        touch(&m.embed);
-        touch(&m.output);
+        touch(m.embed);
+        touch(m.output);
         for (uint32_t i = 0; i < m.config.n_layers; i++)
             touch_layer(&m.layers[i]);
     } else if (err.text[0] == 0) {
         abort(); /* a refusal without words */
     }
+    if (m.backend)
+        m.backend->ops->close(m.backend);
     arena_free(&m.memory);
     gguf_close(m.file);
     free(bytes);

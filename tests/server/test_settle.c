@@ -155,8 +155,8 @@ static void a_refusal_is_short_whatever_the_client_sent(void **state)
         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"logit_bias\":{\"%s\":1}}",
         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tool_choice\":\"%s\"}",
         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tool_choice\":{\"function\":{\"name\":\"%s\"}}}",
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\",\"function\":{"
-        "\"name\":\"%s\"}}]}",
+        ("{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\",\"function\":{"
+         "\"name\":\"%s\"}}]}"),
     };
     char *long_text = malloc(1 << 20);
     (void)state;
