@@ -71,13 +71,14 @@ static void compress_task(void *arg, uint32_t i_task, uint32_t worker)
     const uint32_t n_rot = 2 * b->n_pairs, position = group * job->series->ratio;
     pool_group(job, group, row, scratch, scratch + D);
     cpu_norm_row(b->kernels, row, row, job->norm, D, b->shape.rms_eps);
-    float *tail = row + D - n_rot; /* the group's first token may be of an earlier step: its angles are made here */
+    float *cosine = scratch,
+          *sine = scratch + D; /* the group's first token may be of an earlier step: its angles are made here */
     for (uint32_t j = 0; j < b->n_pairs; j++) {
-        const float angle = (float)position * b->omega[1][j], cosine = cosf(angle), sine = sinf(angle);
-        const float u = tail[2 * j], v = tail[2 * j + 1];
-        tail[2 * j] = u * cosine - v * sine;
-        tail[2 * j + 1] = u * sine + v * cosine;
+        const float angle = (float)position * b->omega[1][j];
+        cosine[j] = cosf(angle);
+        sine[j] = sinf(angle);
     }
+    cpu_rope(row, D, cosine, sine, b->n_pairs, false);
     cpu_round(row, D, n_rot, job->c->index ? b->shape.index_round : b->shape.kv_round);
     uint8_t *out = cpu_series_row(&b->base.layout, job->series, &job->span->sequence, group);
     if (!b->shape.packed)

@@ -1,4 +1,4 @@
-/* Hyper-connections: docs/spec/model.md, section 4. All f32, sums in double. */
+/* Hyper-connections: docs/spec/model.md, section 4. All f32, norms in double. */
 #include "backend/cpu/cpu.h"
 
 #include <math.h>
